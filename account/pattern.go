@@ -1,0 +1,4 @@
+package account
+
+// Pattern matches field paths: a path as Field.Path writes it, with [*] for any item or key, and ** at the end for everything below.
+type Pattern string

@@ -1,0 +1,32 @@
+// Package agent knows the sync agents: what each adds to the objects it applies, how it applies and deletes
+// them, and what it writes for itself. It is data from the agents' own sources; it decides nothing.
+package agent
+
+// Owner is the agent's own object that applies others: a Flux Kustomization or HelmRelease, an Argo CD
+// Application, a RootSync. The zero value is a root that no object describes (a plain path).
+type Owner struct {
+	Agent           string // the name of the agent in the configuration
+	Group, Kind     string
+	Namespace, Name string
+}
+
+// Metadata are labels and annotations, with their exact values.
+type Metadata struct {
+	Labels, Annotations map[string]string
+}
+
+// Apply is how an agent applies and deletes one object.
+type Apply struct {
+	// LastApplied: client-side apply, which writes the annotation kubectl.kubernetes.io/last-applied-configuration.
+	LastApplied bool
+	// Recreate: the agent may delete the declared object to create it again (Flux force, Argo CD Force or Replace).
+	Recreate bool
+	// NoPrune: the agent leaves the object when Git drops it.
+	NoPrune bool
+	// Hook: the agent creates and deletes the object around a sync or release.
+	Hook bool
+	// GenerateName: the object's name is a prefix that the server or the agent completes.
+	GenerateName bool
+	// Ignored are the field paths whose live values the agent keeps (Argo CD RespectIgnoreDifferences).
+	Ignored []string
+}

@@ -1,0 +1,204 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// APIVersion is what every document of this group says.
+const APIVersion = "commitgate.dev/v1alpha1"
+
+// Mode is what becomes of a verdict. It is applied once, after the verdict.
+type Mode string
+
+// The modes.
+const (
+	ModeEnforce Mode = "Enforce" // a refusal refuses
+	ModeWarn    Mode = "Warn"    // a refusal lets the request pass with a warning to the caller
+	ModeAudit   Mode = "Audit"   // a refusal is recorded only
+)
+
+// Scope is what is guarded.
+type Scope string
+
+// The scopes.
+const (
+	ScopeEverything Scope = "Everything" // no change that is not from Git, declared or not
+	ScopeDeclared   Scope = "Declared"   // what Git declares is guarded; the rest is left to RBAC
+)
+
+// Preset names a sync agent whose ways are known.
+type Preset string
+
+// The presets.
+const (
+	PresetFlux       Preset = "Flux"       // kustomize-controller and helm-controller
+	PresetArgoCD     Preset = "ArgoCD"     // application-controller
+	PresetFleet      Preset = "Fleet"      // fleet-agent
+	PresetConfigSync Preset = "ConfigSync" // reconciler
+	PresetPipeline   Preset = "Pipeline"   // a CI runner with kubectl or helm
+)
+
+// TrustedRepository is a Git repository, its protected branch, its trust anchor and its signers.
+type TrustedRepository struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              TrustedRepositorySpec `json:"spec"`
+}
+
+// TrustedRepositorySpec says what is trusted, and from which commit on.
+type TrustedRepositorySpec struct {
+	// URL to fetch from: https, http, ssh, file, or an absolute path.
+	URL string `json:"url"`
+	// Aliases are other URLs by which agents' objects name the same repository.
+	Aliases []string `json:"aliases,omitempty"`
+	// Branch that is protected, without refs/heads/.
+	Branch string `json:"branch"`
+	// Anchor is the commit from which history is verified. It and everything before it is vouched for by this document.
+	Anchor Anchor `json:"anchor"`
+	// Signers that are trusted from the anchor on.
+	Signers []Signer `json:"signers,omitempty"`
+	// SignerList is a file of the repository that replaces Signers from the anchor on: each commit is judged by the
+	// list of its verified parent.
+	SignerList string `json:"signerList,omitempty"`
+	// Rules say whose signatures it takes, by path; the first whose paths match decides. Without rules, one signature of any signer suffices.
+	Rules []Rule `json:"rules,omitempty"`
+	// History is which commits must be signed: FirstParent (the default) or Full.
+	History History `json:"history,omitempty"`
+	// Interval between fetches; 30s if it is not set.
+	Interval metav1.Duration `json:"interval,omitempty"`
+	// StaleAfter bounds the age of the last successful fetch; older, the gate answers "not yet". 0 is no bound.
+	StaleAfter metav1.Duration `json:"staleAfter,omitempty"`
+}
+
+// Anchor is a trust anchor.
+type Anchor struct {
+	// Commit is a full commit id.
+	Commit string `json:"commit"`
+}
+
+// Signer is a principal and the keys that speak for it.
+type Signer struct {
+	// Principal is the name that appears in records: an e-mail address, by custom.
+	Principal string `json:"principal"`
+	// SSH keys, as in authorized_keys or allowed_signers (options allowed, without principals).
+	SSH []string `json:"ssh,omitempty"`
+	// OpenPGP is one or more ASCII-armoured public keys.
+	OpenPGP string `json:"openpgp,omitempty"`
+}
+
+// History is which commits are verified.
+type History string
+
+// The histories.
+const (
+	HistoryFirstParent History = "FirstParent" // the first-parent line; a merge vouches for what it brings in
+	HistoryFull        History = "Full"        // every commit, merged-in ones too
+)
+
+// Rule says whose signatures a change to some paths takes.
+type Rule struct {
+	// Paths are patterns: * within a segment, ** across segments. Empty is every path.
+	Paths []string `json:"paths,omitempty"`
+	// Principals who may sign; patterns. Empty is every signer of the list.
+	Principals []string `json:"principals,omitempty"`
+	// Threshold is how many distinct principals it takes; 1 if it is not set.
+	Threshold int `json:"threshold,omitempty"`
+}
+
+// Gate is what one gate guards, and how.
+type Gate struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	Spec              GateSpec `json:"spec"`
+}
+
+// GateSpec is what one gate guards, and how.
+type GateSpec struct {
+	// Cluster names the cluster in records and policies.
+	Cluster string `json:"cluster,omitempty"`
+	// Mode: Enforce, Warn or Audit (the default).
+	Mode Mode `json:"mode,omitempty"`
+	// Scope: Everything (the default) or Declared.
+	Scope Scope `json:"scope,omitempty"`
+	// Overrides of mode and scope, by namespace, kind and reason; the first that matches decides.
+	Overrides []Override `json:"overrides,omitempty"`
+	// Roots say where in Git the cluster is declared.
+	Roots []Root `json:"roots"`
+	// Agents are the identities that may apply what Git declares.
+	Agents []Agent `json:"agents"`
+	// Exemptions let somebody change something without Git.
+	Exemptions []Exemption `json:"exemptions,omitempty"`
+	// Policies are folders of trusted repositories that hold Rego.
+	Policies []PolicySource `json:"policies,omitempty"`
+	// Window is how long a superseded revision is still accepted from an agent that lags behind; 5m if it is not set.
+	Window metav1.Duration `json:"window,omitempty"`
+	// Connect says who may exec, attach, port-forward and proxy; nobody if it is empty.
+	Connect []ConnectRule `json:"connect,omitempty"`
+	// ServiceAccount is the gate's own user name; its writes are refused but for dry-runs and its own status.
+	ServiceAccount string `json:"serviceAccount,omitempty"`
+}
+
+// Override changes mode or scope for some requests.
+type Override struct {
+	Namespaces []string `json:"namespaces,omitempty"` // patterns with *; empty is all, "" (an empty string) is cluster-scoped
+	Kinds      []string `json:"kinds,omitempty"`      // Kind or Kind.group; empty is all
+	Reasons    []Reason `json:"reasons,omitempty"`    // empty is all
+	Mode       Mode     `json:"mode,omitempty"`
+	Scope      Scope    `json:"scope,omitempty"`
+}
+
+// Root is where in Git some of the cluster is declared: a path of a repository, or an agent's object given word for word.
+type Root struct {
+	// Repository names a TrustedRepository. With objects it may be left out: their URL says which.
+	Repository string `json:"repository,omitempty"`
+	// Path of a folder (read recursively) or file. Agents' objects found there are followed.
+	Path string `json:"path,omitempty"`
+	// Agent names the agent that applies what the path holds; the only one if it is not set.
+	Agent string `json:"agent,omitempty"`
+	// Objects are agents' objects (a Flux Kustomization with its GitRepository, an Argo CD Application) that a
+	// bootstrap tool made outside Git, word for word.
+	Objects []runtime.RawExtension `json:"objects,omitempty"`
+}
+
+// Agent is a sync agent of this cluster.
+type Agent struct {
+	Name   string `json:"name"`
+	Preset Preset `json:"preset"`
+	// Users are the exact user names of the agent: system:serviceaccount:flux-system:kustomize-controller.
+	Users []string `json:"users"`
+	// Impersonates are the exact user names that the agent acts as; such requests carry no proof of a pod.
+	Impersonates []string `json:"impersonates,omitempty"`
+	// Pods, if set, are patterns of "namespace/name" that a token's pod claim must match where it has one.
+	Pods []string `json:"pods,omitempty"`
+}
+
+// Exemption lets somebody change something without Git: data, with a reason and an end.
+type Exemption struct {
+	Name       string   `json:"name"`
+	Users      []string `json:"users,omitempty"`  // exact user names
+	Groups     []string `json:"groups,omitempty"` // exact group names
+	Namespaces []string `json:"namespaces,omitempty"`
+	Kinds      []string `json:"kinds,omitempty"`
+	Names      []string `json:"names,omitempty"`
+	Operations []string `json:"operations,omitempty"` // CREATE, UPDATE, DELETE, CONNECT; empty is all
+	// Subresources: "" is the object itself, "*" any; empty is the object itself only.
+	Subresources []string     `json:"subresources,omitempty"`
+	Fields       []string     `json:"fields,omitempty"` // field paths; empty is the whole object
+	Reason       string       `json:"reason"`
+	Expires      *metav1.Time `json:"expires,omitempty"`
+}
+
+// PolicySource is a folder of a trusted repository that holds Rego.
+type PolicySource struct {
+	Repository string `json:"repository"`
+	Path       string `json:"path"`
+}
+
+// ConnectRule allows CONNECT requests.
+type ConnectRule struct {
+	Users        []string `json:"users,omitempty"`
+	Groups       []string `json:"groups,omitempty"`
+	Namespaces   []string `json:"namespaces,omitempty"`
+	Subresources []string `json:"subresources,omitempty"` // exec, attach, portforward, proxy
+}

@@ -1,0 +1,2 @@
+// Commitgate is one binary: the gate (`serve`) and the tools around it.
+package main

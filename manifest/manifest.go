@@ -1,0 +1,55 @@
+// Package manifest turns a verified tree into declared objects: what the sync agent will apply.
+//
+// Rendering is hermetic (no network, no exec, no path outside the tree) and bounded in time, memory and
+// output. It loads only from a signing.Verified.
+package manifest
+
+import (
+	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/git"
+)
+
+// Key is the identity of a Kubernetes object. The version is not part of it: the same object is served in several.
+type Key struct {
+	Group, Kind     string
+	Namespace, Name string // Namespace is "" for a cluster-scoped object
+}
+
+// String is "Deployment shop/cart", with the group where the kind alone is not of the core or apps group.
+func (k Key) String() string {
+	kind := k.Kind
+	if k.Group != "" && k.Group != "apps" && k.Group != "batch" {
+		kind += "." + k.Group
+	}
+	if k.Namespace == "" {
+		return kind + " " + k.Name
+	}
+	return kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Source is where in Git an object is declared.
+type Source struct {
+	Repository string
+	Path       git.Path // the file that a person would edit
+	Line       int      // where the object's document begins in it, from 1; 0 if it was rendered from several
+	// Inputs are the files and folders that the rendering read for this object's build: it was last changed by
+	// the last commit that touched one of them or Path.
+	Inputs []git.Path
+}
+
+// Object is one Kubernetes object as Git declares it.
+type Object struct {
+	Key
+	Version string
+	// Content is the object as the agent sends it, without what the agent adds. It is shared and must not be changed.
+	Content map[string]any
+	Source  Source
+	// Owner is the agent's object that applies this one (a Flux Kustomization, an Argo CD Application).
+	Owner agent.Owner
+	// Adds are the labels and annotations that the agent sets on this object, with their exact values.
+	Adds agent.Metadata
+	// Apply is how the agent applies and deletes this object.
+	Apply agent.Apply
+	// Opaque are the field paths whose values Git holds encrypted: explained by shape only.
+	Opaque []string
+}

@@ -1,0 +1,2 @@
+// Package webhook is the edge towards the API server: AdmissionReview in, decision out.
+package webhook
