@@ -1,3 +1,59 @@
 // Package snapshot holds the truth of one moment: the verified revision of each trusted repository, the index of the
 // objects that they declare, and the policies. A snapshot never changes once it is made.
 package snapshot
+
+import (
+	"time"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/signing"
+)
+
+// Revision is a verified commit of one trusted repository, as a snapshot uses it.
+type Revision struct {
+	Repository string
+	Branch     string
+	Commit     *git.Commit
+	Signatures []signing.Signature
+	// Fetched is when the mirror last heard from the repository: freshness, never the commit's own date.
+	Fetched time.Time
+}
+
+// Entry is one declared object with everything that a decision needs. It is shared between snapshots while its content is the same.
+type Entry struct {
+	manifest.Object
+	// Account is the declaration prepared for accounting.
+	Account *account.Object
+	// Revision is the verified commit that declares the object here.
+	Revision *Revision
+	// Changed is the commit that last changed the object: on the first-parent line, from the anchor on (the anchor itself vouches
+	// for everything before it). Signatures are those of that commit.
+	Changed    *git.Commit
+	Signatures []signing.Signature
+}
+
+// Snapshot is the truth of one moment.
+type Snapshot struct {
+	Revisions map[string]*Revision // by repository
+	Published time.Time
+	Types     *account.Types
+
+	index map[manifest.Key]*Entry
+}
+
+// Lookup returns the declared object, or nil.
+func (s *Snapshot) Lookup(k manifest.Key) *Entry { return s.index[k] }
+
+// Len is the number of declared objects.
+func (s *Snapshot) Len() int { return len(s.index) }
+
+// Truth is what the gate believes at one moment: the current snapshot, and the superseded ones that are still
+// accepted from an agent that lags behind. It is published with one atomic pointer swap.
+type Truth struct {
+	Current *Snapshot // nil: nothing has been verified yet
+	// Recent are superseded snapshots inside the accepted window, newest first. Published tells when each was
+	// superseded by the next.
+	Recent []*Snapshot
+}
