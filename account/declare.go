@@ -26,4 +26,6 @@ func (t *Types) Differences(old, object map[string]any) []string { panic("being 
 // Follows lists the leaves of a derived object's part that do not follow from its owner's: template and defaulting of a
 // pod template (metadata.labels, metadata.annotations, spec) are compared as the API compares them. extra are
 // labels and annotations that the controller adds.
-func (t *Types) Follows(derived, template map[string]any, extra []Pattern) []string { panic("being written") }
+func (t *Types) Follows(derived, template map[string]any, extra []Pattern) []string {
+	panic("being written")
+}
