@@ -1,3 +1,92 @@
-// Package live remembers the little that decisions need to know of live objects: who owns whom, and the
-// pod templates of owners. It learns from admitted requests and from watches; it never asks on the request path.
+// Package live remembers the little that decisions need to know of live objects: who owns whom, which pod
+// template an owner has, which namespaces are being deleted. It learns from reviews (the old object of any
+// review, and the new object of an admitted write) and from watches; it is never asked to fetch anything.
 package live
+
+import (
+	"sync"
+
+	"github.com/commitgate/commitgate/manifest"
+)
+
+// Owner is one entry of metadata.ownerReferences.
+type Owner struct {
+	manifest.Key
+	UID        string
+	Controller bool
+}
+
+// Object is what is remembered of one live object. It is immutable.
+type Object struct {
+	manifest.Key
+	UID    string
+	Owners []Owner
+	// Template is what the object makes others from: the pod template of a workload, the job template of a
+	// CronJob; nil for other kinds. It is shared with the review it came from and must not be changed.
+	Template map[string]any
+	// Deleting: the object has a deletionTimestamp.
+	Deleting bool
+}
+
+// Store holds the live objects that can own others. The zero value is empty and ready; it is safe for concurrent use.
+type Store struct {
+	mu      sync.RWMutex
+	objects map[manifest.Key]*Object
+}
+
+// owns tells which kinds are worth remembering: those that the controllers of Kubernetes make other objects from, and namespaces.
+func owns(group, kind string) bool {
+	switch group {
+	case "apps":
+		return kind == "Deployment" || kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet"
+	case "batch":
+		return kind == "Job" || kind == "CronJob"
+	case "":
+		return kind == "ReplicationController" || kind == "Namespace" || kind == "Service" || kind == "Pod"
+	}
+	return false
+}
+
+// Observe remembers an object as it is, or will be once an admitted write is persisted. Of a kind that owns nothing it remembers nothing.
+func (s *Store) Observe(object map[string]any) {
+	o := parse(object)
+	if o == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		s.objects = map[manifest.Key]*Object{}
+	}
+	s.objects[o.Key] = o
+}
+
+// Remove remembers that the deletion of an object was admitted. The object is kept as being deleted: it may live on for
+// its finalizers, and what it owns goes after it. Purge forgets it.
+func (s *Store) Remove(object map[string]any) {
+	o := parse(object)
+	if o == nil {
+		return
+	}
+	o.Deleting = true
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.objects == nil {
+		s.objects = map[manifest.Key]*Object{}
+	}
+	s.objects[o.Key] = o
+}
+
+// Purge forgets an object that a watch saw go.
+func (s *Store) Purge(k manifest.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, k)
+}
+
+// Object returns what is remembered of an object, or nil.
+func (s *Store) Object(k manifest.Key) *Object {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.objects[k]
+}
