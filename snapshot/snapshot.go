@@ -41,10 +41,16 @@ type Snapshot struct {
 	Types     *account.Types
 
 	index map[manifest.Key]*Entry
+	kinds map[kind][]*Entry
 }
+
+type kind struct{ group, kind string }
 
 // Lookup returns the declared object, or nil.
 func (s *Snapshot) Lookup(k manifest.Key) *Entry { return s.index[k] }
+
+// OfKind lists the declared objects of one kind, in no particular order. The slice must not be changed.
+func (s *Snapshot) OfKind(group, name string) []*Entry { return s.kinds[kind{group, name}] }
 
 // Len is the number of declared objects.
 func (s *Snapshot) Len() int { return len(s.index) }

@@ -1,0 +1,158 @@
+package admit
+
+import (
+	"strings"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/manifest"
+)
+
+// keeping is one line of the table of what a sync agent writes for itself: never a blanket.
+type keeping struct {
+	preset v1alpha1.Preset
+	ops    string // C U D
+	what   string // as in the table of controllers
+	must   func(*judgement) bool
+}
+
+func bookkeepingTable() []keeping {
+	finalizers := changing("metadata.finalizers")
+	return []keeping{
+		{v1alpha1.PresetFlux, "U", "kustomize.toolkit.fluxcd.io/*/status", nil},
+		{v1alpha1.PresetFlux, "U", "source.toolkit.fluxcd.io/*/status", nil},
+		{v1alpha1.PresetFlux, "U", "helm.toolkit.fluxcd.io/*/status", nil},
+		{v1alpha1.PresetFlux, "U", "notification.toolkit.fluxcd.io/*/status", nil},
+		{v1alpha1.PresetFlux, "U", "image.toolkit.fluxcd.io/*/status", nil},
+		{v1alpha1.PresetFlux, "U", "kustomize.toolkit.fluxcd.io/*", finalizers},
+		{v1alpha1.PresetFlux, "U", "source.toolkit.fluxcd.io/*", finalizers},
+		{v1alpha1.PresetFlux, "U", "helm.toolkit.fluxcd.io/*", finalizers},
+		{v1alpha1.PresetFlux, "U", "notification.toolkit.fluxcd.io/*", finalizers},
+		{v1alpha1.PresetFlux, "U", "image.toolkit.fluxcd.io/*", finalizers},
+		{v1alpha1.PresetFlux, "CUD", "source.toolkit.fluxcd.io/helmcharts", (*judgement).chartOfRelease},
+		{v1alpha1.PresetFlux, "CUD", "secrets", (*judgement).helmRelease},
+
+		// status of an Application is no subresource: it comes with a write of the whole object.
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications", changing("status", "operation", "metadata.finalizers",
+			"metadata.annotations[argocd.argoproj.io/refresh]", "metadata.annotations[argocd.argoproj.io/hydrate]")},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications/status", nil},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/appprojects", changing("status", "metadata.finalizers")},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets", changing("status", "metadata.finalizers")},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets/status", nil},
+		{v1alpha1.PresetArgoCD, "U", "*/*", (*judgement).hookFinalizerRemoved},
+
+		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*/status", nil},
+		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
+		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).helmRelease},
+
+		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*/status", nil},
+		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*", finalizers},
+		{v1alpha1.PresetConfigSync, "CUD", "kpt.dev/resourcegroups", nil},
+		{v1alpha1.PresetConfigSync, "U", "kpt.dev/resourcegroups/status", nil},
+
+		{v1alpha1.PresetPipeline, "CUD", "secrets", (*judgement).helmRelease},
+	}
+}
+
+// bookkeeping lets the sync agent write what it keeps for itself.
+func (j *judgement) bookkeeping() *Decision {
+	if j.id.agent == nil || j.r.Operation == Connect {
+		return nil
+	}
+	op := string(j.r.Operation[:1])
+	resource := j.r.resource()
+	if j.r.Resource.Group == "" {
+		resource = "/" + resource
+	}
+	for _, k := range bookkeepingTable() {
+		if k.preset == j.id.agent.Preset && strings.Contains(k.ops, op) && matchesResource(k.what, resource) && (k.must == nil || k.must(j)) {
+			d := allow(v1alpha1.ReasonBookkeeping)
+			d.Rule = string(k.preset) + " " + k.what
+			return d
+		}
+	}
+	return nil
+}
+
+// changing holds for an UPDATE that changes nothing but these fields.
+func changing(fields ...string) func(*judgement) bool {
+	allowed := below(fields)
+	return func(j *judgement) bool { return j.changesOnly(allowed) }
+}
+
+// helmRelease holds for the Secret in which Helm keeps a release: its type serves nothing else.
+func (j *judgement) helmRelease() bool {
+	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
+		if object == nil {
+			continue
+		}
+		if object["type"] != "helm.sh/release.v1" || !strings.HasPrefix(j.key.Name, "sh.helm.release.v1.") || labelsOf(object)["owner"] != "helm" {
+			return false
+		}
+	}
+	return true
+}
+
+// chartOfRelease holds for the HelmChart that helm-controller makes from a HelmRelease: NAMESPACE-NAME, of a declared release
+// where releases are guarded.
+func (j *judgement) chartOfRelease() bool {
+	object := j.r.Object
+	if object == nil {
+		object = j.r.Old
+	}
+	labels := labelsOf(object)
+	name, _ := labels["helm.toolkit.fluxcd.io/name"].(string)
+	namespace, _ := labels["helm.toolkit.fluxcd.io/namespace"].(string)
+	if name == "" || j.key.Name != namespace+"-"+name {
+		return false
+	}
+	release := manifest.Key{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease", Namespace: namespace, Name: name}
+	return j.r.Operation == Delete || j.declared(release) != nil
+}
+
+// hookFinalizerRemoved holds when Argo CD lets go of a hook that it made.
+func (j *judgement) hookFinalizerRemoved() bool {
+	return j.changesOnly([]account.Pattern{"metadata.finalizers", "metadata.finalizers**"}) &&
+		strings.Contains(joined(j.r.Old, "finalizers"), "argocd.argoproj.io/hook-finalizer") && !addsFinalizer(j.r.Old, j.r.Object)
+}
+
+func joined(object map[string]any, field string) string {
+	meta, _ := object["metadata"].(map[string]any)
+	var b strings.Builder
+	for _, f := range asList(meta[field]) {
+		s, _ := f.(string)
+		b.WriteString(s + " ")
+	}
+	return b.String()
+}
+
+func addsFinalizer(old, object map[string]any) bool {
+	meta, _ := object["metadata"].(map[string]any)
+	before := joined(old, "finalizers")
+	for _, f := range asList(meta["finalizers"]) {
+		if s, _ := f.(string); !strings.Contains(before, s+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// trackedByAgent tells whether a live object bears the mark of this agent: under the gate nobody else can set it.
+func (j *judgement) trackedByAgent() bool {
+	labels, annotations := labelsOf(j.r.Old), annotationsOf(j.r.Old)
+	switch j.id.agent.Preset {
+	case v1alpha1.PresetFlux:
+		return labels["kustomize.toolkit.fluxcd.io/name"] != nil || labels["helm.toolkit.fluxcd.io/name"] != nil
+	case v1alpha1.PresetArgoCD:
+		id, _ := annotations["argocd.argoproj.io/tracking-id"].(string)
+		own := j.key.Group + "/" + j.key.Kind + ":" + j.key.Namespace + "/" + j.key.Name
+		return strings.HasSuffix(id, ":"+own) || annotations["argocd.argoproj.io/hook"] != nil || labels["app.kubernetes.io/instance"] != nil
+	case v1alpha1.PresetFleet:
+		return annotations["objectset.rio.cattle.io/id"] != nil || annotations["meta.helm.sh/release-name"] != nil
+	case v1alpha1.PresetConfigSync:
+		return annotations["configmanagement.gke.io/managed"] == "enabled"
+	case v1alpha1.PresetPipeline:
+		return annotations["meta.helm.sh/release-name"] != nil || annotations["kubectl.kubernetes.io/last-applied-configuration"] != nil
+	}
+	return false
+}

@@ -1,0 +1,123 @@
+package admit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+// what says what the request does, as a sentence goes on after "may not": "update Deployment shop/cart".
+func (j *judgement) what() string {
+	verb := strings.ToLower(string(j.r.Operation))
+	object := j.key.String()
+	switch {
+	case j.r.Operation == Connect && j.r.Subresource == "portforward":
+		return "forward a port of " + object
+	case j.r.Operation == Connect && j.r.Subresource == "exec":
+		return "exec into " + object
+	case j.r.Operation == Connect && j.r.Subresource == "attach":
+		return "attach to " + object
+	case j.r.Operation == Connect:
+		return "connect to " + j.r.Subresource + " of " + object
+	case j.r.Subresource == "scale":
+		return "scale " + object
+	case j.r.Subresource == "eviction":
+		return "evict " + object
+	case j.r.Subresource == "token":
+		return "make a token for " + object
+	case j.r.Subresource != "":
+		return verb + " " + j.r.Subresource + " of " + object
+	}
+	return verb + " " + object
+}
+
+// place says where in Git a declared object stands: apps/shop/cart.yaml @ 3f2c1d9 (shop main).
+func place(e *snapshot.Entry) string {
+	at := string(e.Source.Path)
+	if e.Source.Line > 1 {
+		at = fmt.Sprintf("%s:%d", at, e.Source.Line)
+	}
+	if e.Changed != nil {
+		at += " @ " + e.Changed.ID.Short()
+	}
+	if e.Revision != nil {
+		at += fmt.Sprintf(" (%s %s)", e.Revision.Repository, e.Revision.Branch)
+	}
+	return at
+}
+
+// heads says which revisions were looked at: " (shop main @ 3f2c1d9)".
+func (j *judgement) heads() string {
+	if j.Truth.Current == nil || len(j.Truth.Current.Revisions) == 0 {
+		return ""
+	}
+	var heads []string
+	for _, r := range j.Truth.Current.Revisions {
+		if r.Commit != nil {
+			heads = append(heads, fmt.Sprintf("%s %s @ %s", r.Repository, r.Branch, r.Commit.ID.Short()))
+		}
+	}
+	if len(heads) == 0 {
+		return ""
+	}
+	slices.Sort(heads)
+	return " (" + strings.Join(heads, ", ") + ")"
+}
+
+// shownFields is how many field paths a message names: the record holds them all.
+const shownFields = 3
+
+// namedFields says which fields have no reason, and which are missing.
+func namedFields(r account.Result) string {
+	var parts []string
+	if s := someOf(r.Unexplained); s != "" {
+		parts = append(parts, s+" is not what Git says")
+	}
+	var missing []string
+	for _, f := range r.Missing {
+		if !slices.Contains(r.Unexplained, f) {
+			missing = append(missing, f)
+		}
+	}
+	if s := someOf(missing); s != "" {
+		parts = append(parts, s+" is declared and missing")
+	}
+	return strings.Join(parts, "; ")
+}
+
+func someOf(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	shown := fields[:min(len(fields), shownFields)]
+	s := strings.Join(shown, ", ")
+	if more := len(fields) - len(shown); more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
+}
+
+// maxWarning is what the API server shows of one warning before people stop reading; it cuts at 256.
+const maxWarning = 120
+
+// warnings turns a refusal into warnings of at most 120 characters each.
+func warnings(message string) []string {
+	var out []string
+	for line := range strings.SplitSeq(message, "\n") {
+		for len([]rune(line)) > maxWarning {
+			cut := string([]rune(line)[:maxWarning])
+			if i := strings.LastIndexByte(cut, ' '); i > 0 {
+				cut = cut[:i]
+			}
+			out = append(out, cut)
+			line = strings.TrimLeft(line[len(cut):], " ")
+		}
+		if line != "" {
+			out = append(out, line)
+		}
+	}
+	return out
+}

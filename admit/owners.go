@@ -1,0 +1,119 @@
+package admit
+
+import (
+	"slices"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+// maxChain bounds the walk along owners: CronJob, Job, Pod, claim is the longest that Kubernetes itself makes.
+const maxChain = 8
+
+// chainEnd says how a chain of owners ends. The zero value is: nobody knows.
+type chainEnd int
+
+const (
+	chainUnknown    chainEnd = iota // an owner has not been seen yet
+	chainDeclared                   // in an object that Git declares
+	chainUndeclared                 // in a live object that Git does not declare
+)
+
+// chain follows owners up to a declared object.
+func (j *judgement) chain(owners []live.Owner) (*snapshot.Entry, chainEnd) {
+	for range maxChain {
+		if len(owners) == 0 {
+			return nil, chainUndeclared
+		}
+		owner := owners[0]
+		if i := slices.IndexFunc(owners, func(o live.Owner) bool { return o.Controller }); i >= 0 {
+			owner = owners[i]
+		}
+		if e := j.declared(owner.Key); e != nil {
+			return e, chainDeclared
+		}
+		l := j.Live.Object(owner.Key)
+		if l == nil || l.UID != owner.UID {
+			return nil, chainUnknown
+		}
+		owners = l.Owners
+	}
+	return nil, chainUnknown
+}
+
+// declared looks an object up in every snapshot that counts: what is being pruned still owns what it made.
+func (j *judgement) declared(k manifest.Key) *snapshot.Entry {
+	for s := range j.snapshots() {
+		if e := s.Lookup(k); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// follows is the condition of a derived object: its controller owner is of one of these kinds, its chain ends in a declared
+// object, and what it contains follows from that owner's template. With no part, only the chain is asked for.
+type follows struct {
+	owners []string // Kind.group of the direct owner
+	part   func(object map[string]any) map[string]any
+	extra  []account.Pattern // what the controller adds to the template
+}
+
+func (f follows) judge(j *judgement) *Decision {
+	owner, ok := live.ControllerOf(j.r.Object)
+	if !ok {
+		return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "it has no controller among its owners")
+	}
+	if !matchesKind(f.owners, owner.Group, owner.Kind) {
+		return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "its owner is a "+owner.Kind)
+	}
+	entry, end := j.chain([]live.Owner{owner})
+	switch end {
+	case chainUnknown:
+		return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
+	case chainUndeclared:
+		if j.scope == v1alpha1.ScopeDeclared {
+			return allow(v1alpha1.ReasonNotGuarded)
+		}
+		return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "its owners end in "+owner.Key.String()+", which Git does not declare")
+	}
+	if f.part != nil {
+		template := j.templateOf(owner)
+		if template == nil {
+			return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
+		}
+		if differ := j.types().Follows(f.part(j.r.Object), template, f.extra); len(differ) > 0 {
+			d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+owner.Key.String())
+			d.Entry, d.Fields = entry, differ
+			return d
+		}
+	}
+	d := allow(v1alpha1.ReasonDerived)
+	d.Entry = entry
+	return d
+}
+
+// templateOf is what an owner makes others from: as it is live, where that was seen, else as Git declares it.
+func (j *judgement) templateOf(o live.Owner) map[string]any {
+	if l := j.Live.Object(o.Key); l != nil && l.UID == o.UID && l.Template != nil {
+		return l.Template
+	}
+	if e := j.declared(o.Key); e != nil {
+		return live.TemplateOf(e.Content)
+	}
+	return nil
+}
+
+func (j *judgement) notDerived(reason v1alpha1.Reason, why string) *Decision {
+	d := deny(reason, "%s may not %s: %s.\nNext: declare the owner in Git, signed; or exempt the controller, with a reason.", j.r.User.Name, j.what(), why)
+	d.Role = RoleController
+	return d
+}
+
+// itself is a pod's or other object's own metadata and spec, in the shape of a template.
+func itself(object map[string]any) map[string]any {
+	return map[string]any{"metadata": object["metadata"], "spec": object["spec"]}
+}

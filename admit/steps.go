@@ -1,0 +1,375 @@
+package admit
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+// notAChange lets pass what asks or coordinates: access and token reviews, Events, and the leases of components. Nothing that Git declares
+// can change by them, and a cluster stops within seconds without.
+func (j *judgement) notAChange() *Decision {
+	switch r := j.r.Resource; {
+	case r.Group == "authentication.k8s.io" && j.r.Operation == Create, r.Group == "authorization.k8s.io" && j.r.Operation == Create:
+		return allow(v1alpha1.ReasonNotAChange)
+	case (r.Group == "" || r.Group == "events.k8s.io") && r.Resource == "events":
+		return allow(v1alpha1.ReasonNotAChange)
+	case r.Group == "coordination.k8s.io" && (r.Resource == "leases" || r.Resource == "leasecandidates"):
+		// A person who edits a lease unseats a leader: judged like any other change.
+		if strings.HasPrefix(j.r.User.Name, "system:") {
+			return allow(v1alpha1.ReasonNotAChange)
+		}
+	}
+	return nil
+}
+
+// ownIdentity holds the gate to what it really does: its rights for dry-runs would make a stolen token of it worth having.
+func (j *judgement) ownIdentity() *Decision {
+	if j.spec.ServiceAccount == "" || j.r.User.Name != j.spec.ServiceAccount {
+		return nil
+	}
+	ns, _, _ := j.r.User.serviceAccount()
+	ownLease := j.r.Resource.Group == "coordination.k8s.io" && j.r.Namespace == ns
+	ownStatus := j.r.Resource.Group == "commitgate.dev" && j.r.Subresource == "status" && j.r.Operation == Update
+	report := j.r.Resource.Group == "openreports.io" && j.r.Subresource == ""
+	if j.r.DryRun && j.r.Operation != Connect || ownLease || ownStatus || report || j.r.Resource.Resource == "events" {
+		d := allow(v1alpha1.ReasonOwnWork)
+		d.Role = RoleGate
+		return d
+	}
+	d := deny(v1alpha1.ReasonOwnIdentity, "%s is the gate's own identity, which never asks to %s.\n"+
+		"Next: treat its token as stolen: delete the token's pod, find out who used it.", j.r.User.Name, j.what())
+	d.Role = RoleGate
+	return d
+}
+
+// identified finds the agent behind the user, and refuses who only bears its name.
+func (j *judgement) identified() *Decision {
+	id, d := j.identify(j.r.User)
+	j.id = id
+	return d
+}
+
+// unchanged lets pass a write that changes nothing outside server-set fields and managedFields, whoever makes it. The object may hold drifted
+// values at that moment: the next write restores them (Flux cleans managedFields first).
+func (j *judgement) unchanged() *Decision {
+	if j.r.Operation != Update || len(j.changed) > 0 {
+		return nil
+	}
+	// The comparison of an object leaves status out, which is all that most subresources change.
+	if j.r.Subresource != "" && !sameButForBookkeeping(j.r.Old, j.r.Object) {
+		return nil
+	}
+	d := allow(v1alpha1.ReasonUnchanged)
+	d.Noop = true
+	return d
+}
+
+// sameButForBookkeeping compares two versions of an object, leaving out what the API server itself writes on each update.
+func sameButForBookkeeping(old, object map[string]any) bool {
+	if len(old) != len(object) {
+		return false
+	}
+	for k, v := range object {
+		if k == "metadata" {
+			continue
+		}
+		if !reflect.DeepEqual(old[k], v) {
+			return false
+		}
+	}
+	a, _ := old["metadata"].(map[string]any)
+	b, _ := object["metadata"].(map[string]any)
+	for _, m := range []map[string]any{a, b} {
+		for k := range m {
+			if k != "managedFields" && k != "resourceVersion" && k != "generation" && !reflect.DeepEqual(a[k], b[k]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// exempted applies the exemptions: data, with a reason and an end.
+func (j *judgement) exempted() *Decision {
+	for i := range j.spec.Exemptions {
+		e := &j.spec.Exemptions[i]
+		if !j.covers(e) {
+			continue
+		}
+		if len(e.Fields) > 0 && !j.changesOnly(patterns(e.Fields)) {
+			continue // its fields may still explain part of a change: see fromGit
+		}
+		d := allow(v1alpha1.ReasonExempt)
+		d.Role, d.Rule = RoleExempt, e.Name
+		return d
+	}
+	return nil
+}
+
+// covers tells whether an exemption is about this request, whatever its fields.
+func (j *judgement) covers(e *v1alpha1.Exemption) bool {
+	switch {
+	case e.Expires != nil && !j.Now.Before(e.Expires.Time),
+		len(e.Operations) > 0 && !slices.Contains(e.Operations, string(j.r.Operation)),
+		!matchesAny(e.Namespaces, j.key.Namespace),
+		!matchesAny(e.Names, j.key.Name),
+		!matchesKind(e.Kinds, j.key.Group, j.key.Kind),
+		j.r.Subresource == "" && len(e.Subresources) > 0 && !slices.Contains(e.Subresources, "") && !slices.Contains(e.Subresources, "*"),
+		j.r.Subresource != "" && !slices.Contains(e.Subresources, j.r.Subresource) && !slices.Contains(e.Subresources, "*"):
+		return false
+	}
+	if len(e.Users)+len(e.Groups) == 0 {
+		return true
+	}
+	return slices.Contains(e.Users, j.r.User.Name) || slices.ContainsFunc(e.Groups, j.r.User.inGroup)
+}
+
+func patterns(fields []string) []account.Pattern {
+	out := make([]account.Pattern, len(fields))
+	for i, f := range fields {
+		out[i] = account.Pattern(f)
+	}
+	return out
+}
+
+// changesOnly tells whether an UPDATE changes something, and nothing but what the patterns cover.
+func (j *judgement) changesOnly(allowed []account.Pattern) bool {
+	if j.r.Operation != Update || len(j.changed) == 0 {
+		return false
+	}
+	for _, path := range j.changed {
+		if !slices.ContainsFunc(allowed, func(p account.Pattern) bool { return p.Match(path) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// ready stops who needs the truth before there is one, or when it is too old. People and strangers are refused rather than told to wait.
+func (j *judgement) ready() *Decision {
+	if j.id.agent == nil && !j.isController() && j.scope == v1alpha1.ScopeEverything {
+		if j.Truth.Current == nil {
+			return j.refuse()
+		}
+		return nil
+	}
+	if j.Truth.Current == nil {
+		return retry(v1alpha1.ReasonNotReady, "no revision of the trusted repository has been verified yet.\nNext: wait; if it lasts, see /readyz of the gate.")
+	}
+	for name, bound := range j.stale {
+		rev := j.Truth.Current.Revisions[name]
+		if rev == nil {
+			return retry(v1alpha1.ReasonNotReady, "no revision of %s has been verified yet.\nNext: wait; if it lasts, see /readyz of the gate.", name)
+		}
+		if age := j.Now.Sub(rev.Fetched); age > bound {
+			return retry(v1alpha1.ReasonStale, "the gate last heard from repository %s %s ago; the bound is %s.\nNext: bring the Git host back, or use a break-glass grant.",
+				name, age.Round(retryAfter/2), bound)
+		}
+	}
+	return nil
+}
+
+// fromGit judges what the sync agent applies and deletes: identity alone never suffices.
+func (j *judgement) fromGit() *Decision {
+	if j.id.agent == nil || j.r.Operation == Connect {
+		return nil
+	}
+	if j.r.Subresource != "" {
+		return j.ahead(deny(v1alpha1.ReasonSubresourceRefused, "agent %s may not %s: an agent applies objects, not subresources.\nNext: change the object in Git.", j.id.agent.Name, j.what()))
+	}
+	candidates := j.candidates()
+	if j.r.Operation == Delete {
+		return j.agentDeletes(candidates)
+	}
+	if len(candidates) == 0 {
+		if j.scope == v1alpha1.ScopeDeclared {
+			return nil // the scope decides
+		}
+		return j.ahead(deny(v1alpha1.ReasonNotDeclared, "agent %s may not %s: no verified commit declares it%s.\nNext: commit it there, signed, and let the agent apply it.",
+			j.id.agent.Name, j.what(), j.heads()))
+	}
+	var best *Decision
+	for _, e := range candidates {
+		d := j.faithful(e)
+		if d.Outcome == Allow {
+			return d
+		}
+		if best == nil { // the current revision's, which a person will look at
+			best = d
+		}
+	}
+	return j.ahead(best)
+}
+
+// candidates are the declarations of the object: in the current revision first, then in those inside the accepted window, where they differ.
+func (j *judgement) candidates() []*snapshot.Entry {
+	var out []*snapshot.Entry
+	for s := range j.snapshots() {
+		e := s.Lookup(j.key)
+		if e == nil && j.r.Operation == Create && j.r.generateName() != "" {
+			k := j.key
+			k.Name = j.r.generateName()
+			e = s.Lookup(k)
+		}
+		if e != nil && !slices.Contains(out, e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// snapshots yields the current snapshot and the recent ones that are inside the accepted window.
+func (j *judgement) snapshots() func(yield func(*snapshot.Snapshot) bool) {
+	return func(yield func(*snapshot.Snapshot) bool) {
+		if j.Truth.Current == nil || !yield(j.Truth.Current) {
+			return
+		}
+		superseded := j.Truth.Current.Published
+		for _, s := range j.Truth.Recent {
+			if j.Now.Sub(superseded) > j.spec.Window.Duration || !yield(s) {
+				return
+			}
+			superseded = s.Published
+		}
+	}
+}
+
+// faithful accounts for every field of what the agent applies.
+func (j *judgement) faithful(e *snapshot.Entry) *Decision {
+	if e.Owner.Agent != j.id.agent.Name {
+		d := deny(v1alpha1.ReasonWrongAgent, "agent %s may not %s: %s applies it.\nNext: let that agent apply it, or move it to a root of this one.", j.id.agent.Name, j.what(), e.Owner.Agent)
+		d.Entry = e
+		return d
+	}
+	result := e.Account.Explain(account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: j.exemptFields()})
+	if result.Faithful() {
+		d := allow(v1alpha1.ReasonFromGit)
+		d.Entry, d.Unverified = e, result.Opaque
+		return d
+	}
+	fields := slices.Concat(result.Unexplained, result.Missing)
+	slices.Sort(fields)
+	fields = slices.Compact(fields)
+	d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: %s.\nIt is declared in %s.\nNext: change it there, signed; a cluster that adds the field itself needs an exemption.",
+		j.id.agent.Name, j.what(), namedFields(result), place(e))
+	d.Entry, d.Fields = e, fields
+	return d
+}
+
+// exemptFields are the field patterns of the exemptions that cover this request.
+func (j *judgement) exemptFields() []account.Pattern {
+	var out []account.Pattern
+	for i := range j.spec.Exemptions {
+		if e := &j.spec.Exemptions[i]; len(e.Fields) > 0 && j.covers(e) {
+			out = append(out, patterns(e.Fields)...)
+		}
+	}
+	return out
+}
+
+// agentDeletes judges a deletion by the sync agent: what Git no longer declares and this agent applied, or what Git says may be replaced.
+// Nothing in the request announces which it is; the rendered graph decides.
+func (j *judgement) agentDeletes(candidates []*snapshot.Entry) *Decision {
+	current := j.Truth.Current.Lookup(j.key)
+	switch {
+	case current != nil && current.Owner.Agent != j.id.agent.Name:
+		return j.faithful(current) // refuses: another agent's
+	case current != nil && (current.Apply.Recreate || current.Apply.Hook):
+		d := allow(v1alpha1.ReasonRecreated)
+		d.Entry = current
+		return d
+	case current != nil:
+		d := deny(v1alpha1.ReasonStillDeclared, "agent %s may not %s: Git still declares it in %s.\nNext: remove it there, signed; or say there that it may be replaced (force).", j.id.agent.Name, j.what(), place(current))
+		d.Entry = current
+		return j.ahead(d)
+	case len(candidates) > 0 || j.trackedByAgent():
+		return allow(v1alpha1.ReasonPruned)
+	case j.scope == v1alpha1.ScopeDeclared:
+		return nil
+	}
+	return j.ahead(deny(v1alpha1.ReasonNotDeclared, "agent %s may not %s: the object bears no mark of this agent, so it never applied it.\nNext: find out who asked the agent to delete it.", j.id.agent.Name, j.what()))
+}
+
+// ahead marks a refusal of the agent that a newer revision could change: the agent may have seen a commit that the mirror has not.
+func (j *judgement) ahead(d *Decision) *Decision {
+	d.Ahead = d.Outcome != Allow
+	return d
+}
+
+// equalToGit lets anybody make an object what Git says it is: kubectl apply of the very manifest, a restore. Every field has its reason in
+// a signed commit, so nothing enters that the commit does not say.
+func (j *judgement) equalToGit() *Decision {
+	if j.r.Operation != Create && j.r.Operation != Update || j.r.Subresource != "" || j.isController() || j.id.agent != nil {
+		return nil
+	}
+	e := j.entry()
+	if e == nil || e.Apply.Hook {
+		return nil // a hook runs when the agent syncs, not when somebody feels like it
+	}
+	if result := e.Account.Explain(account.Change{Object: j.r.Object, Old: j.r.Old}); !result.Faithful() {
+		return nil
+	}
+	d := allow(v1alpha1.ReasonFromGit)
+	d.Entry = e
+	return d
+}
+
+// notGuarded leaves to RBAC what Git does not declare, under scope Declared.
+func (j *judgement) notGuarded() *Decision {
+	if j.scope != v1alpha1.ScopeDeclared || len(j.candidates()) > 0 {
+		return nil
+	}
+	d := allow(v1alpha1.ReasonNotGuarded)
+	d.Ahead = j.id.agent != nil // the agent may be applying a commit that declares it
+	return d
+}
+
+// refuse is the end of the table: nothing above allowed the request.
+func (j *judgement) refuse() *Decision {
+	user := j.r.User.Name
+	if _, known := j.rows[user]; known && !proven(j.r.User) {
+		return deny(v1alpha1.ReasonImpersonated, "%s carries no credential of that component: somebody impersonates it.\nNext: make the change in Git, as yourself.", user)
+	}
+	if j.isController() {
+		d := deny(v1alpha1.ReasonNotControllersBusiness, "%s may not %s: no row of the table of controllers lets it.\nNext: if this is right for your cluster, exempt it, with a reason.", user, j.what())
+		d.Role = RoleController
+		return d
+	}
+	if j.r.Subresource != "" && j.r.Operation != Connect && j.entry() == nil && j.r.Resource.Resource != "pods" {
+		return deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; only the sync agent changes this cluster.\nNext: make the change in Git, signed, and let the agent apply it.", user, j.what())
+	}
+	if e := j.entry(); e != nil {
+		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; it is declared in Git: %s.\nNext: change that file, signed, and let %s apply it.", user, j.what(), place(e), e.Owner.Agent)
+		d.Entry = e
+		return d
+	}
+	if o := j.declaredOwner(); o != nil {
+		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; it follows from %s, declared in Git: %s.\nNext: change that file, signed, and let %s apply it.",
+			user, j.what(), o.Key, place(o), o.Owner.Agent)
+		d.Entry = o
+		return d
+	}
+	return deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; only the sync agent changes this cluster%s.\nNext: declare it in Git, signed, and let the agent apply it.", user, j.what(), j.heads())
+}
+
+// declaredOwner is the declared object at the end of the object's chain of owners, nil if there is none.
+func (j *judgement) declaredOwner() *snapshot.Entry {
+	object := j.r.Old
+	if object == nil {
+		object = j.r.Object
+	}
+	if j.r.Subresource != "" {
+		if l := j.Live.Object(j.key); l != nil {
+			e, _ := j.chain(l.Owners)
+			return e
+		}
+	}
+	e, _ := j.chain(live.OwnersOf(object))
+	return e
+}
