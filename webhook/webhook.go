@@ -1,2 +1,177 @@
-// Package webhook is the edge towards the API server: AdmissionReview in, decision out.
+// Package webhook is the edge towards the API server: AdmissionReview in, admit's decision out. It decides nothing
+// itself; it reads with a limit, keeps the deadline, has the decision recorded before it leaves, and answers.
 package webhook
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/commitgate/commitgate/admit"
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+const (
+	// maxBody is the largest review that is read. The API server limits an object to about 3 MiB, and a review of an
+	// UPDATE holds two.
+	maxBody = 8 << 20
+	// defaultTimeout holds where the API server names no deadline; it is its own default.
+	defaultTimeout = 10 * time.Second
+	// margin is what is left of the API server's deadline for the answer's way back.
+	margin = 250 * time.Millisecond
+)
+
+// Source is where the truth comes from.
+type Source interface {
+	// Truth returns what the gate believes now. It must never be nil, and must not block.
+	Truth() *snapshot.Truth
+	// Refresh brings the mirror up to date with a fetch that began after the call, once for all who wait for it. It must return
+	// an error if it cannot tell within the context's deadline.
+	Refresh(ctx context.Context) error
+}
+
+// Recorder keeps records.
+type Recorder interface {
+	// Append must return only when the record is durable, or with an error.
+	Append(ctx context.Context, r audit.Record) (audit.Record, error)
+}
+
+// Handler answers AdmissionReviews. All fields must be set.
+type Handler struct {
+	Gate    *admit.Gate
+	Source  Source
+	Live    *live.Store
+	Audit   Recorder
+	Metrics *Metrics
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// ServeHTTP reads a review, has it judged and recorded, and answers.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	start := h.Now()
+	if req.Method != http.MethodPost {
+		http.Error(w, "want POST", http.StatusMethodNotAllowed)
+		return
+	}
+	if t, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		http.Error(w, "want application/json", http.StatusUnsupportedMediaType)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			http.Error(w, "review too large", http.StatusRequestEntityTooLarge)
+			return
+		}
+		http.Error(w, "cannot read the review", http.StatusBadRequest)
+		return
+	}
+	r, err := Decode(body)
+	if err != nil {
+		h.Log.Warn("malformed review", "err", err)
+		http.Error(w, "malformed review: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), timeout(req))
+	defer cancel()
+
+	d, id := h.Review(ctx, r, start)
+	writeAnswer(w, r, d, id)
+}
+
+// Review judges one request and has the decision recorded. The string is the record's id, "" if none was written.
+func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time) (admit.Decision, string) {
+	d := h.judge(ctx, r)
+	took := h.Now().Sub(start)
+	id := ""
+	if recorded(r, d) {
+		rec, err := h.Audit.Append(ctx, newRecord(r, d, h.Source.Truth(), took))
+		if err != nil {
+			h.Log.Error("audit record not written: request refused", "reason", v1alpha1.ReasonAuditUnavailable, "err", err)
+			d = admit.Failure(v1alpha1.ReasonAuditUnavailable, "the audit log cannot be written, so nothing may change.\nNext: see /readyz of the gate; free its disk or replace its volume.")
+		}
+		id = rec.ID
+	}
+	h.learn(r, d)
+	h.Metrics.observe(r, d, took)
+	h.log(r, d, id)
+	return d, id
+}
+
+// judge decides; if the agent may have seen a commit that the mirror has not, the mirror is brought up to date, once, and the
+// request judged again.
+func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
+	d := h.decide(r)
+	if !d.Ahead {
+		return d
+	}
+	switch err := h.Source.Refresh(ctx); {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return admit.NotYet(v1alpha1.ReasonMirrorBehind, "the mirror could not be brought up to date in time, and the agent may be ahead of it.\nNext: wait; the agent asks again by itself.")
+	case err != nil:
+		h.Log.Warn("fetch on demand", "err", err)
+		return admit.NotYet(v1alpha1.ReasonMirrorBehind, "the Git host does not answer, and the agent may be ahead of the mirror.\nNext: bring the Git host back; see /readyz of the gate.")
+	}
+	return h.decide(r)
+}
+
+// decide asks admit. A defect there is an error of ours, said inside the answer: a broken connection would leave the verdict to
+// the failurePolicy.
+func (h *Handler) decide(r *admit.Request) (d admit.Decision) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.Log.Error("defect: request refused", "panic", p, "stack", string(debug.Stack()))
+			d = admit.Failure(v1alpha1.ReasonInternal, "the gate met a defect of its own.\nNext: report it, with the gate's log of this moment.")
+		}
+	}()
+	return h.Gate.Decide(r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now()})
+}
+
+// learn remembers what the review shows of live objects: the old object is what is there, the new one what will be.
+func (h *Handler) learn(r *admit.Request, d admit.Decision) { Learn(h.Live, r, d) }
+
+// Learn remembers what a judged review shows of live objects.
+func Learn(store *live.Store, r *admit.Request, d admit.Decision) {
+	if r.Subresource != "" && r.Subresource != "status" && r.Subresource != "finalize" {
+		return // the objects are of another kind (Scale, Binding, Eviction)
+	}
+	switch {
+	case d.Outcome == admit.Allow && !r.DryRun && r.Operation == admit.Delete:
+		store.Remove(r.Old)
+	case d.Outcome == admit.Allow && !r.DryRun && r.Object != nil:
+		store.Observe(r.Object)
+	case r.Old != nil:
+		store.Observe(r.Old)
+	}
+}
+
+func (h *Handler) log(r *admit.Request, d admit.Decision, id string) {
+	level := slog.LevelDebug
+	if d.Verdict != admit.Allow {
+		level = slog.LevelInfo
+	}
+	if d.Outcome == admit.Error {
+		level = slog.LevelError
+	}
+	h.Log.Log(context.Background(), level, "decision", "outcome", d.Outcome.String(), "verdict", d.Verdict.String(), "reason", d.Reason,
+		"user", r.User.Name, "operation", r.Operation, "object", r.Key().String(), "subresource", r.Subresource, "dryRun", r.DryRun, "record", id)
+}
+
+// timeout is the API server's own deadline (its ?timeout=), less what the answer needs for its way back.
+func timeout(req *http.Request) time.Duration {
+	t, err := time.ParseDuration(req.URL.Query().Get("timeout"))
+	if err != nil || t <= 0 || t > 30*time.Second { // 30s is the largest that the API server accepts
+		t = defaultTimeout
+	}
+	return max(t-margin, t/2)
+}

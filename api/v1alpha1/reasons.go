@@ -76,6 +76,8 @@ const (
 	ReasonNotReady Reason = "NotReady"
 	// ReasonStale: the last successful fetch is older than the configured bound.
 	ReasonStale Reason = "Stale"
+	// ReasonMirrorBehind: the agent may be ahead of the mirror, and the mirror could not be brought up to date in time.
+	ReasonMirrorBehind Reason = "MirrorBehind"
 	// ReasonOwnerUnknown: the owner of a derived object has not been seen yet.
 	ReasonOwnerUnknown Reason = "OwnerUnknown"
 )

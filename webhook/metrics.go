@@ -1,0 +1,44 @@
+package webhook
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/commitgate/commitgate/admit"
+)
+
+// Metrics counts decisions. Labels are bounded by construction: each is one of a list of words.
+type Metrics struct {
+	decisions *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+}
+
+// NewMetrics makes the metrics; the program registers them.
+func NewMetrics() *Metrics {
+	return &Metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "commitgate_decisions_total",
+			Help: "Requests judged, by what was answered, what an enforcing gate answers, why, in what mode, and whether it was a dry-run.",
+		}, []string{"outcome", "verdict", "reason", "mode", "dry_run"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "commitgate_decision_seconds",
+			Help:    "Time from the arrival of a review to its recorded decision, by outcome.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"outcome"}),
+	}
+}
+
+// Collectors are what to register.
+func (m *Metrics) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.decisions, m.seconds}
+}
+
+func (m *Metrics) observe(r *admit.Request, d admit.Decision, took time.Duration) {
+	dry := "false"
+	if r.DryRun {
+		dry = "true"
+	}
+	m.decisions.WithLabelValues(d.Outcome.String(), d.Verdict.String(), string(d.Reason), string(d.Mode), dry).Inc()
+	m.seconds.WithLabelValues(d.Outcome.String()).Observe(took.Seconds())
+}
