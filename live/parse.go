@@ -25,6 +25,9 @@ func OwnersOf(object map[string]any) []Owner {
 		}
 		group, _ := splitVersion(text(ref, "apiVersion"))
 		o := Owner{Key: manifest.Key{Group: group, Kind: text(ref, "kind"), Namespace: text(meta, "namespace"), Name: text(ref, "name")}, UID: text(ref, "uid")}
+		if group == "" && (o.Kind == "Node" || o.Kind == "Namespace") {
+			o.Key.Namespace = "" // the cluster-scoped owners of Kubernetes itself: a Node owns its mirror pods
+		}
 		o.Controller, _ = ref["controller"].(bool)
 		owners = append(owners, o)
 	}

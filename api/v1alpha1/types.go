@@ -117,7 +117,7 @@ type Gate struct {
 type GateSpec struct {
 	// Cluster names the cluster in records and policies.
 	Cluster string `json:"cluster,omitempty"`
-	// Mode: Enforce, Warn or Audit (the default).
+	// Mode: Enforce (the default), Warn or Audit.
 	Mode Mode `json:"mode,omitempty"`
 	// Scope: Everything (the default) or Declared.
 	Scope Scope `json:"scope,omitempty"`

@@ -19,7 +19,7 @@ const (
 
 func (s *GateSpec) setDefaults() {
 	if s.Mode == "" {
-		s.Mode = ModeAudit
+		s.Mode = ModeEnforce
 	}
 	if s.Scope == "" {
 		s.Scope = ScopeEverything
