@@ -186,7 +186,10 @@ func (l *loader) document(file string, doc *yamlv3.Node) {
 		l.add(file, firstLine(doc), "%v", err)
 		return
 	}
-	var head struct{ APIVersion, Kind string }
+	var head struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(data, &head); err != nil || head.Kind == "" {
 		l.add(file, firstLine(doc), "not a Kubernetes-style document: no kind")
 		return
