@@ -309,3 +309,6 @@ func (m *Mirror) Advance(ctx context.Context, to git.ID) error {
 	m.mu.Unlock()
 	return nil
 }
+
+// Dir is the folder of the mirror: a bare Git repository.
+func (m *Mirror) Dir() string { return m.dir }
