@@ -15,7 +15,7 @@ metadata: {name: shop}
 spec:
   url: https://git.example.org/shop.git
   branch: main
-  anchor: {commit: 0123456789012345678901234567890123456789}
+  anchor: {commit: abcdef6789012345678901234567890123456789}
 `
 
 const goodGate = `apiVersion: commitgate.dev/v1alpha1
@@ -82,7 +82,7 @@ func TestProblems(t *testing.T) {
 		"a second gate":    {goodRepository + "---\n" + goodGate + "---\n" + goodGate, []string{"a second Gate"}},
 		"not YAML":         {"a: [", []string{"gate.yaml"}},
 		"another version":  {strings.Replace(goodGate, "v1alpha1", "v9", 1), []string{`apiVersion "commitgate.dev/v9"`}},
-		"a short anchor":   {strings.Replace(goodRepository, "0123456789012345678901234567890123456789", "'0123456'", 1) + "---\n" + goodGate, []string{"want a full commit id"}},
+		"a short anchor":   {strings.Replace(goodRepository, "abcdef6789012345678901234567890123456789", "'0123456'", 1) + "---\n" + goodGate, []string{"want a full commit id"}},
 		"repository twice": {goodRepository + "---\n" + goodRepository + "---\n" + goodGate, []string{`TrustedRepository "shop" stands in`}},
 	}
 	for name, tt := range tests {
