@@ -141,11 +141,16 @@ type GateSpec struct {
 
 // Override changes mode or scope for some requests.
 type Override struct {
-	Namespaces []string `json:"namespaces,omitempty"` // patterns with *; empty is all, "" (an empty string) is cluster-scoped
-	Kinds      []string `json:"kinds,omitempty"`      // Kind or Kind.group; empty is all
-	Reasons    []Reason `json:"reasons,omitempty"`    // empty is all
-	Mode       Mode     `json:"mode,omitempty"`
-	Scope      Scope    `json:"scope,omitempty"`
+	// Namespaces are patterns with *; empty is all, an empty string stands for cluster-scoped objects.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Kinds are Kind or Kind.group; empty is all.
+	Kinds []string `json:"kinds,omitempty"`
+	// Reasons limit a mode to some refusals; empty is all.
+	Reasons []Reason `json:"reasons,omitempty"`
+	// Mode for these requests; the gate's own if it is not set.
+	Mode Mode `json:"mode,omitempty"`
+	// Scope for these requests; the gate's own if it is not set.
+	Scope Scope `json:"scope,omitempty"`
 }
 
 // Root is where in Git some of the cluster is declared: a path of a repository, or an agent's object given word for word.
@@ -163,7 +168,9 @@ type Root struct {
 
 // Agent is a sync agent of this cluster.
 type Agent struct {
-	Name   string `json:"name"`
+	// Name by which roots and records speak of the agent.
+	Name string `json:"name"`
+	// Preset is whose ways it has: Flux, ArgoCD, Fleet, ConfigSync or Pipeline.
 	Preset Preset `json:"preset"`
 	// Users are the exact user names of the agent: system:serviceaccount:flux-system:kustomize-controller.
 	Users []string `json:"users"`
@@ -175,30 +182,46 @@ type Agent struct {
 
 // Exemption lets somebody change something without Git: data, with a reason and an end.
 type Exemption struct {
-	Name       string   `json:"name"`
-	Users      []string `json:"users,omitempty"`  // exact user names
-	Groups     []string `json:"groups,omitempty"` // exact group names
+	// Name that stands in records.
+	Name string `json:"name"`
+	// Users are exact user names.
+	Users []string `json:"users,omitempty"`
+	// Groups are exact group names. Without users and groups, the exemption is for everybody, and needs fields.
+	Groups []string `json:"groups,omitempty"`
+	// Namespaces are patterns with *; empty is all.
 	Namespaces []string `json:"namespaces,omitempty"`
-	Kinds      []string `json:"kinds,omitempty"`
-	Names      []string `json:"names,omitempty"`
-	Operations []string `json:"operations,omitempty"` // CREATE, UPDATE, DELETE, CONNECT; empty is all
-	// Subresources: "" is the object itself, "*" any; empty is the object itself only.
-	Subresources []string     `json:"subresources,omitempty"`
-	Fields       []string     `json:"fields,omitempty"` // field paths; empty is the whole object
-	Reason       string       `json:"reason"`
-	Expires      *metav1.Time `json:"expires,omitempty"`
+	// Kinds are Kind or Kind.group; empty is all.
+	Kinds []string `json:"kinds,omitempty"`
+	// Names are patterns with *; empty is all.
+	Names []string `json:"names,omitempty"`
+	// Operations are CREATE, UPDATE, DELETE, CONNECT; empty is all.
+	Operations []string `json:"operations,omitempty"`
+	// Subresources that are covered too: "" is the object itself, "*" any; empty is the object itself only.
+	Subresources []string `json:"subresources,omitempty"`
+	// Fields are field paths, such as spec.replicas or metadata.annotations[example.com/key]; empty is the whole object.
+	Fields []string `json:"fields,omitempty"`
+	// Reason why this is right, for whoever reviews it.
+	Reason string `json:"reason"`
+	// Expires is when it ends; not set is never.
+	Expires *metav1.Time `json:"expires,omitempty"`
 }
 
 // PolicySource is a folder of a trusted repository that holds Rego.
 type PolicySource struct {
+	// Repository names a TrustedRepository.
 	Repository string `json:"repository"`
-	Path       string `json:"path"`
+	// Path of the folder.
+	Path string `json:"path"`
 }
 
 // ConnectRule allows CONNECT requests.
 type ConnectRule struct {
-	Users        []string `json:"users,omitempty"`
-	Groups       []string `json:"groups,omitempty"`
-	Namespaces   []string `json:"namespaces,omitempty"`
-	Subresources []string `json:"subresources,omitempty"` // exec, attach, portforward, proxy
+	// Users are exact user names.
+	Users []string `json:"users,omitempty"`
+	// Groups are exact group names.
+	Groups []string `json:"groups,omitempty"`
+	// Namespaces are patterns with *; empty is all.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Subresources are exec, attach, portforward, proxy; empty is all.
+	Subresources []string `json:"subresources,omitempty"`
 }
