@@ -160,6 +160,9 @@ func (j *judgement) finish(d *Decision) Decision {
 	if out.Entry == nil {
 		out.Entry = j.entry()
 	}
+	if out.Entry != nil {
+		out.Revision = j.Truth.RevisionOf(out.Entry)
+	}
 	out.Verdict = out.Outcome
 	out.Mode = j.modeOf(j.key, out.Reason)
 	if out.Outcome == Deny || out.Outcome == Retry {

@@ -63,6 +63,8 @@ type Decision struct {
 	Rule string
 	// Entry is the declared object that the request was judged against, nil if there is none.
 	Entry *snapshot.Entry
+	// Revision is the verified revision that Entry was found in: the truth that was looked at.
+	Revision *snapshot.Revision
 	// Fields are the paths that had no reason, or are declared and missing.
 	Fields []string
 	// Noop: the write changes nothing.

@@ -3,6 +3,7 @@
 package snapshot
 
 import (
+	"iter"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -26,7 +27,8 @@ type Entry struct {
 	manifest.Object
 	// Account is the declaration prepared for accounting.
 	Account *account.Object
-	// Revision is the verified commit that declares the object here.
+	// Revision is the verified commit with which this entry became part of the truth. It stays while later revisions declare
+	// the same; Truth.RevisionOf tells the newest.
 	Revision *Revision
 	// Changed is the commit that last changed the object: on the first-parent line, from the anchor on (the anchor itself vouches
 	// for everything before it). Signatures are those of that commit.
@@ -34,26 +36,26 @@ type Entry struct {
 	Signatures []signing.Signature
 }
 
-// Snapshot is the truth of one moment.
+// Snapshot is the truth of one moment. New and Next make it.
 type Snapshot struct {
 	Revisions map[string]*Revision // by repository
-	Published time.Time
+	Published time.Time            // when its objects became the truth
 	Types     *account.Types
 
-	index map[manifest.Key]*Entry
-	kinds map[kind][]*Entry
+	index *index
 }
 
-type kind struct{ group, kind string }
-
 // Lookup returns the declared object, or nil.
-func (s *Snapshot) Lookup(k manifest.Key) *Entry { return s.index[k] }
+func (s *Snapshot) Lookup(k manifest.Key) *Entry { return s.index.lookup(k) }
 
 // OfKind lists the declared objects of one kind, in no particular order. The slice must not be changed.
-func (s *Snapshot) OfKind(group, name string) []*Entry { return s.kinds[kind{group, name}] }
+func (s *Snapshot) OfKind(group, name string) []*Entry { return s.index.kinds[kind{group, name}] }
 
 // Len is the number of declared objects.
-func (s *Snapshot) Len() int { return len(s.index) }
+func (s *Snapshot) Len() int { return s.index.n }
+
+// All yields every declared object, in no particular order.
+func (s *Snapshot) All() iter.Seq[*Entry] { return s.index.all() }
 
 // Truth is what the gate believes at one moment: the current snapshot, and the superseded ones that are still
 // accepted from an agent that lags behind. It is published with one atomic pointer swap.
@@ -62,4 +64,18 @@ type Truth struct {
 	// Recent are superseded snapshots inside the accepted window, newest first. Published tells when each was
 	// superseded by the next.
 	Recent []*Snapshot
+}
+
+// RevisionOf is the verified revision that a declaration was found in: the newest whose snapshot holds it. An entry outlives the revision
+// that brought it, so Entry.Revision is not the answer.
+func (t *Truth) RevisionOf(e *Entry) *Revision {
+	if t.Current != nil && t.Current.Lookup(e.Key) == e {
+		return t.Current.Revisions[e.Source.Repository]
+	}
+	for _, s := range t.Recent {
+		if s.Lookup(e.Key) == e {
+			return s.Revisions[e.Source.Repository]
+		}
+	}
+	return e.Revision
 }

@@ -60,9 +60,9 @@ func annotations(d admit.Decision, record string) map[string]string {
 	set("rule", d.Rule)
 	if e := d.Entry; e != nil {
 		set("path", string(e.Source.Path))
-		if e.Revision != nil {
-			set("repository", e.Revision.Repository)
-			set("revision", string(e.Revision.Commit.ID))
+		if d.Revision != nil {
+			set("repository", d.Revision.Repository)
+			set("revision", string(d.Revision.Commit.ID))
 		}
 		if e.Changed != nil {
 			set("commit", string(e.Changed.ID))

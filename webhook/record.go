@@ -36,8 +36,8 @@ func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took t
 
 // origin ties the decision to Git: the declared object where there is one, else the revision that was looked at.
 func origin(d admit.Decision, truth *snapshot.Truth) *audit.Origin {
-	if e := d.Entry; e != nil && e.Revision != nil {
-		o := &audit.Origin{Repository: e.Revision.Repository, Branch: e.Revision.Branch, Revision: e.Revision.Commit.ID, Path: e.Source.Path}
+	if e := d.Entry; e != nil && d.Revision != nil {
+		o := &audit.Origin{Repository: d.Revision.Repository, Branch: d.Revision.Branch, Revision: d.Revision.Commit.ID, Path: e.Source.Path}
 		if e.Changed != nil {
 			o.Commit, o.Author = e.Changed.ID, e.Changed.Author.Name
 		}
