@@ -1,0 +1,91 @@
+package policy
+
+import (
+	"regexp"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// capabilities is what a policy may use: everything that depends on nothing but its arguments. time.now_ns stays, because it answers
+// with the time of the input.
+func capabilities(v ast.RegoVersion) *ast.Capabilities {
+	caps := ast.CapabilitiesForThisVersion(ast.CapabilitiesRegoVersion(v))
+	kept := make([]*ast.Builtin, 0, len(caps.Builtins))
+	for _, b := range caps.Builtins {
+		if allowedBuiltin(b) {
+			kept = append(kept, b)
+		}
+	}
+	caps.Builtins = kept
+	caps.AllowNet = []string{} // nil would be every host
+	return caps
+}
+
+func allowedBuiltin(b *ast.Builtin) bool {
+	switch b.Name {
+	case ast.NowNanos.Name:
+		return true
+	case ast.RegoParseModule.Name, ast.Trace.Name:
+		return false
+	case ast.BitsShiftLeft.Name:
+		return false // one call can ask for any amount of memory
+	}
+	return !b.Nondeterministic
+}
+
+var undefinedFunction = regexp.MustCompile(`undefined function (\S+)`)
+
+// missingBuiltin explains why a function that OPA has is not there.
+func missingBuiltin(msg string) (string, bool) {
+	m := undefinedFunction.FindStringSubmatch(msg)
+	if m == nil {
+		return "", false
+	}
+	if m[1] == "external_data" {
+		return "external data providers are not asked; a decision must not depend on the network", true
+	}
+	b, ok := ast.BuiltinMap[m[1]]
+	if !ok || allowedBuiltin(b) {
+		return "", false
+	}
+	return "not available to policies: a decision must be the same when it is replayed (no network, no clock, no randomness, bounded memory)", true
+}
+
+// compiling says how modules are compiled.
+type compiling struct {
+	version ast.RegoVersion
+	strict  bool           // what a linter would find is an error
+	own     bool           // the input is our own document: misspelt fields are errors
+	static  map[string]any // documents under data: a package may not hide one
+	print   bool           // print() is kept, for tests
+}
+
+// compile makes one compiler for the modules. They are copied, not changed.
+func compile(modules map[string]*ast.Module, how compiling) (*ast.Compiler, error) {
+	c := ast.NewCompiler().
+		WithCapabilities(capabilities(how.version)).
+		WithStrict(how.strict).
+		WithEnablePrintStatements(how.print).
+		WithDefaultRegoVersion(how.version).
+		WithPathConflictsCheck(func(path []string) (bool, error) {
+			return dig(how.static, path...) != nil, nil
+		})
+	if how.own {
+		schemas := ast.NewSchemaSet()
+		schemas.Put(ast.SchemaRootRef, documentSchema())
+		c = c.WithSchemas(schemas)
+	}
+	c.Compile(modules)
+	if c.Failed() {
+		return nil, c.Errors
+	}
+	return c, nil
+}
+
+func trees(ms []*module) map[string]*ast.Module {
+	out := make(map[string]*ast.Module, len(ms))
+	for _, m := range ms {
+		out[m.path] = m.tree
+	}
+	return out
+}

@@ -1,0 +1,264 @@
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	apivalidation "k8s.io/apimachinery/pkg/util/validation"
+)
+
+// errSchema is wrapped where a constraint does not follow its template's schema: what a suite's "invalid: true" expects.
+var errSchema = errors.New("does not follow the schema")
+
+// constraint is one Gatekeeper constraint, ready to be asked.
+type constraint struct {
+	template   *template
+	kind, name string
+	file       string
+	line       int
+	match      *match
+	parameters *ast.Term
+	actions    []Action // empty: not for this enforcement point
+	controls   []string
+	// anyOperation: the template's operations are not looked at, as gator does.
+	anyOperation bool
+}
+
+// newConstraint checks a constraint against its template and fills in defaults. point is the enforcement point that scoped actions are
+// looked up for.
+func newConstraint(d document, t *template, point string) (*constraint, error) {
+	c := &constraint{
+		template: t, kind: d.str("kind"), name: d.str("metadata", "name"), file: d.file, line: d.line,
+		anyOperation: point == gatorPoint,
+	}
+	if err := checkIdentity(d, t); err != nil {
+		return nil, err
+	}
+	for _, f := range []string{"labelSelector", "namespaceSelector"} {
+		v := dig(d.object, "spec", "match", f)
+		if v == nil {
+			continue
+		}
+		if _, err := parseMatch(map[string]any{f: v}); err != nil {
+			return nil, fmt.Errorf("spec.match: %w", err)
+		}
+	}
+	if errs := validation.ValidateCustomResource(nil, d.object, t.validator); len(errs) > 0 {
+		return nil, fmt.Errorf("the constraint %w: %w", errSchema, errs.ToAggregate())
+	}
+	object := runtime.DeepCopyJSON(d.object)
+	unknown := pruning.PruneWithOptions(runtime.DeepCopyJSON(object), t.structural, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("fields that the template does not know: %s", strings.Join(unknown, ", "))
+	}
+	defaulting.Default(object, t.structural)
+	var err error
+	if c.match, err = parseMatch(dig(object, "spec", "match")); err != nil {
+		return nil, fmt.Errorf("spec.match: %w", err)
+	}
+	if c.actions, err = actionsAt(object, point); err != nil {
+		return nil, err
+	}
+	parameters := dig(object, "spec", "parameters")
+	if parameters == nil {
+		parameters = map[string]any{}
+	}
+	v, err := ast.InterfaceToValue(parameters)
+	if err != nil {
+		return nil, err
+	}
+	c.parameters = ast.NewTerm(v)
+	c.controls = sortedUnique(append(splitList(d.str("metadata", "annotations", controlsAnnotation)), t.controls...))
+	return c, nil
+}
+
+func checkIdentity(d document, t *template) error {
+	name := d.str("metadata", "name")
+	if name == "" {
+		return errors.New("the constraint has no name")
+	}
+	if errs := apivalidation.IsDNS1123Subdomain(name); len(errs) > 0 {
+		return fmt.Errorf("the name %q: %s", name, strings.Join(errs, "; "))
+	}
+	if d.str("kind") != t.kind {
+		return fmt.Errorf("kind %q is not the template's, %q", d.str("kind"), t.kind)
+	}
+	switch v := strings.TrimPrefix(d.str("apiVersion"), constraintGroup+"/"); v {
+	case "v1beta1", "v1alpha1":
+	default:
+		return fmt.Errorf("version %q of a constraint is not known; it is v1beta1", v)
+	}
+	return nil
+}
+
+// actionsAt is what a violation leads to at an enforcement point.
+func actionsAt(object map[string]any, point string) ([]Action, error) {
+	action, _ := dig(object, "spec", "enforcementAction").(string)
+	if action == "" {
+		action = string(Deny)
+	}
+	if action != "scoped" {
+		a, err := parseAction(action)
+		return []Action{a}, err
+	}
+	raw := dig(object, "spec", "scopedEnforcementActions")
+	if raw == nil {
+		return nil, errors.New("enforcementAction is scoped, but there are no scopedEnforcementActions")
+	}
+	text, err := json.Marshal(raw)
+	if err != nil {
+		return nil, err
+	}
+	var scoped []struct {
+		Action            string `json:"action"`
+		EnforcementPoints []struct {
+			Name string `json:"name"`
+		} `json:"enforcementPoints"`
+	}
+	if err := json.Unmarshal(text, &scoped); err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, s := range scoped {
+		if _, err := parseAction(s.Action); err != nil {
+			return nil, err
+		}
+		for _, p := range s.EnforcementPoints {
+			if p.Name == point || p.Name == "*" {
+				found = append(found, s.Action)
+			}
+		}
+	}
+	var out []Action
+	for _, a := range sortedUnique(found) {
+		out = append(out, Action(a))
+	}
+	return out, nil
+}
+
+// parseAction refuses what Gatekeeper's webhook would silently let pass.
+func parseAction(s string) (Action, error) {
+	switch a := Action(s); a {
+	case Deny, Warn, Dryrun:
+		return a, nil
+	}
+	return "", fmt.Errorf("enforcementAction %q is not known: it is deny, warn, dryrun or scoped", s)
+}
+
+// matches tells whether the constraint is asked about a request.
+func (c *constraint) matches(req *request) (bool, error) {
+	if len(c.actions) == 0 {
+		return false, nil
+	}
+	if !c.anyOperation && len(c.template.operations) > 0 && !listed(c.template.operations, req.meta.operation) {
+		return false, nil
+	}
+	return c.match.any(req.meta)
+}
+
+// rule makes the constraint something that can be asked.
+func (c *constraint) rule() *rule {
+	return &rule{
+		policy: c.kind + "/" + c.name, convention: Gatekeeper, file: c.file, line: c.line,
+		answers: []answer{{
+			name: "violation", controls: c.controls, file: c.template.file, line: c.template.ruleLine,
+		}},
+		query: c.template.query, store: c.template.store, needs: c.template.needs, constraint: c,
+	}
+}
+
+// spread gives each finding the constraint's actions. Equal answers count once, as in Gatekeeper.
+func (c *constraint) spread(in []Finding) []Finding {
+	seen := map[string]bool{}
+	var out []Finding
+	for _, f := range in {
+		details := f.Details
+		if details == nil {
+			details = map[string]any{}
+		}
+		text, _ := json.Marshal(details) // what Rego returned is JSON
+		if key := f.Msg + "\x00" + string(text); !seen[key] {
+			seen[key] = true
+			for _, a := range c.actions {
+				f.Action = a
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// constraintSchema is the schema of a template's constraints. parameters may be nil.
+func constraintSchema(parameters *apiextensions.JSONSchemaProps) *apiextensions.JSONSchemaProps {
+	deny := apiextensions.JSON(string(Deny))
+	action := stringSchema("")
+	action.Default = &deny
+	spec := map[string]apiextensions.JSONSchemaProps{
+		"match":             matchSchema(),
+		"enforcementAction": action,
+		"scopedEnforcementActions": arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{
+			"action":            stringSchema(""),
+			"enforcementPoints": arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{"name": stringSchema("")})),
+		})),
+	}
+	if parameters != nil {
+		spec["parameters"] = *parameters
+	}
+	name, length, yes := stringSchema(""), int64(63), true
+	name.MaxLength = &length
+	s := objectSchema(map[string]apiextensions.JSONSchemaProps{
+		"metadata": objectSchema(map[string]apiextensions.JSONSchemaProps{"name": name}),
+		"spec":     objectSchema(spec),
+		"status":   {XPreserveUnknownFields: &yes},
+	})
+	return &s
+}
+
+func matchSchema() apiextensions.JSONSchemaProps {
+	pattern := stringSchema(`^\*?[-:a-z0-9]*\*?$`)
+	source := stringSchema("")
+	source.Enum = []apiextensions.JSON{"All", "Generated", "Original"}
+	strs := arraySchema(stringSchema(""))
+	requirement := objectSchema(map[string]apiextensions.JSONSchemaProps{
+		"key": stringSchema(""), "operator": stringSchema(""), "values": strs,
+	})
+	requirement.Required = []string{"key", "operator"}
+	value := stringSchema("")
+	selector := objectSchema(map[string]apiextensions.JSONSchemaProps{
+		"matchExpressions": arraySchema(requirement),
+		"matchLabels": {Type: "object", AdditionalProperties: &apiextensions.JSONSchemaPropsOrBool{
+			Allows: true, Schema: &value,
+		}},
+	})
+	return objectSchema(map[string]apiextensions.JSONSchemaProps{
+		"source":             source,
+		"kinds":              arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{"apiGroups": strs, "kinds": strs})),
+		"scope":              stringSchema(""),
+		"namespaces":         arraySchema(pattern),
+		"excludedNamespaces": arraySchema(pattern),
+		"labelSelector":      selector,
+		"namespaceSelector":  selector,
+		"name":               pattern,
+	})
+}
+
+func stringSchema(pattern string) apiextensions.JSONSchemaProps {
+	return apiextensions.JSONSchemaProps{Type: "string", Pattern: pattern}
+}
+
+func arraySchema(items apiextensions.JSONSchemaProps) apiextensions.JSONSchemaProps {
+	return apiextensions.JSONSchemaProps{Type: "array", Items: &apiextensions.JSONSchemaPropsOrArray{Schema: &items}}
+}
+
+func objectSchema(properties map[string]apiextensions.JSONSchemaProps) apiextensions.JSONSchemaProps {
+	return apiextensions.JSONSchemaProps{Type: "object", Properties: properties}
+}

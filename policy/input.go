@@ -1,0 +1,314 @@
+package policy
+
+import (
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/signing"
+)
+
+// Input is everything that a decision may depend on. Nothing in it is changed.
+type Input struct {
+	// Request is the AdmissionRequest as decoded JSON. Its object, oldObject and namespaceObject are not read from here.
+	Request map[string]any
+	// Object and OldObject are as the API server sent them; nil where there is none.
+	Object, OldObject map[string]any
+	// Namespace is the Namespace object that the object lives in, nil if it is not known or the object is cluster-scoped.
+	Namespace map[string]any
+	// Origin is where in Git the change comes from, nil if it does not come from Git.
+	Origin *Origin
+	// Cluster is the gate's name for the cluster.
+	Cluster string
+	// Time is the only clock that policies see. It must be set.
+	Time time.Time
+	// Inventory is the cluster's state for policies that compare objects; nil if there is none.
+	Inventory *Inventory
+}
+
+// Origin ties a change to Git. Author, committer and the dates are what the commit says of itself; only the signatures prove anything.
+type Origin struct {
+	Repository string
+	Branch     string
+	Revision   git.ID // the verified revision that declares the object
+	Commit     git.ID // the commit that last changed the object
+	Tree       git.ID
+	Path       git.Path
+	Author     git.Person
+	Committer  git.Person
+	Message    string
+	Signatures []signing.Signature // that were accepted on Commit
+}
+
+// OriginOf fills an Origin from a commit.
+func OriginOf(repository, branch string, revision git.ID, c *git.Commit, p git.Path, signatures []signing.Signature) *Origin {
+	return &Origin{
+		Repository: repository, Branch: branch, Revision: revision, Commit: c.ID, Tree: c.Tree, Path: p,
+		Author: c.Author, Committer: c.Committer, Message: c.Message, Signatures: signatures,
+	}
+}
+
+// document is Origin as policies see it: input.git.
+func (o *Origin) document(now time.Time) map[string]any {
+	signatures := make([]any, 0, len(o.Signatures))
+	var names []string
+	for _, s := range o.Signatures {
+		signatures = append(signatures, map[string]any{
+			"principal": string(s.Principal), "kind": string(s.Kind), "key": s.Key,
+		})
+		names = append(names, string(s.Principal))
+	}
+	signers := sortedUnique(names)
+	subject, _, _ := strings.Cut(o.Message, "\n")
+	return map[string]any{
+		"repository": o.Repository,
+		"ref":        "refs/heads/" + o.Branch,
+		"branch":     o.Branch,
+		"revision":   string(o.Revision),
+		"commit":     string(o.Commit),
+		"tree":       string(o.Tree),
+		"path":       string(o.Path),
+		"author":     person(o.Author),
+		"committer":  person(o.Committer),
+		"signatures": signatures,
+		"signers":    list(signers),
+		"approvers":  list(approvers(o.Author, names, signers)),
+		"age":        int64(now.Sub(o.Committer.When) / time.Second),
+		"subject":    subject,
+		"message":    o.Message,
+		"trailers":   trailers(o.Message),
+	}
+}
+
+func person(p git.Person) map[string]any {
+	return map[string]any{"name": p.Name, "email": p.Email, "time": p.When.UTC().Format(time.RFC3339)}
+}
+
+func list(in []string) []any {
+	out := make([]any, len(in))
+	for i, s := range in {
+		out[i] = s
+	}
+	return out
+}
+
+// approvers are the distinct signers but one: the author where the author signed, else whoever signed first. Whatever a commit
+// says of its author, one person's signatures never make an approver.
+func approvers(author git.Person, inOrder, distinct []string) []string {
+	if len(distinct) < 2 {
+		return nil
+	}
+	own := inOrder[0]
+	for _, s := range distinct {
+		if s == author.Email {
+			own = s
+		}
+	}
+	out := make([]string, 0, len(distinct)-1)
+	for _, s := range distinct {
+		if s != own {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// trailers are the "Key: value" lines of a message's last paragraph, as git interpret-trailers finds them, by lower-case key.
+func trailers(message string) map[string]any {
+	out := map[string]any{}
+	message = strings.TrimRight(strings.ReplaceAll(message, "\r\n", "\n"), "\n \t")
+	i := strings.LastIndex(message, "\n\n")
+	if i < 0 {
+		return out // a message that is one paragraph has a subject and no trailers
+	}
+	key := ""
+	for _, line := range strings.Split(message[i+2:], "\n") {
+		if key != "" && (strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")) { // folded
+			vs := out[key].([]any)
+			vs[len(vs)-1] = vs[len(vs)-1].(string) + " " + strings.TrimSpace(line)
+			continue
+		}
+		k, v, ok := strings.Cut(line, ":")
+		if k = strings.TrimRight(k, " \t"); !ok || !isToken(k) {
+			key = ""
+			continue
+		}
+		key = strings.ToLower(k)
+		vs, _ := out[key].([]any)
+		out[key] = append(vs, strings.TrimSpace(v))
+	}
+	return out
+}
+
+func isToken(s string) bool {
+	for _, c := range s {
+		if c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// documentSchema is the JSON schema of our own input document. It is closed, so that the compiler finds misspelt fields; what
+// Kubernetes defines is left open.
+func documentSchema() map[string]any {
+	str := map[string]any{"type": "string"}
+	anyObject := map[string]any{}
+	strs := map[string]any{"type": "array", "items": str}
+	who := closed(map[string]any{"name": str, "email": str, "time": str})
+	gvk := closed(map[string]any{"group": str, "version": str, "kind": str})
+	gvr := closed(map[string]any{"group": str, "version": str, "resource": str})
+	return closed(map[string]any{
+		"request": closed(map[string]any{
+			"uid": str, "operation": str, "name": str, "namespace": str, "subResource": str, "requestSubResource": str,
+			"kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr,
+			"dryRun":  map[string]any{"type": "boolean"},
+			"options": anyObject,
+			"userInfo": closed(map[string]any{
+				"username": str, "uid": str, "groups": strs, "extra": anyObject,
+			}),
+		}),
+		"object": anyObject, "oldObject": anyObject, "namespaceObject": anyObject,
+		"git": closed(map[string]any{
+			"repository": str, "ref": str, "branch": str, "revision": str, "commit": str, "tree": str, "path": str,
+			"author": who, "committer": who,
+			"signatures": map[string]any{"type": "array", "items": closed(map[string]any{
+				"principal": str, "kind": str, "key": str,
+			})},
+			"signers": strs, "approvers": strs, "age": map[string]any{"type": "number"},
+			"subject": str, "message": str,
+			"trailers": map[string]any{"type": "object", "additionalProperties": strs},
+		}),
+		"cluster": str, "time": str,
+	})
+}
+
+func closed(properties map[string]any) map[string]any {
+	return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+}
+
+// request is one Input as terms. Each document is converted at most once, and shared by all rules that read it.
+type request struct {
+	in                     Input
+	object, old, namespace *ast.Term
+	fields                 map[string]any // the AdmissionRequest without objects, with what the API always sends
+	meta                   metadata
+
+	own, review, admission ast.Value
+}
+
+func newRequest(in Input) (*request, error) {
+	r := &request{in: in, fields: requestFields(in.Request), meta: metadataOf(in)}
+	for _, c := range []struct {
+		from map[string]any
+		to   **ast.Term
+	}{{in.Object, &r.object}, {in.OldObject, &r.old}, {in.Namespace, &r.namespace}} {
+		*c.to = ast.NullTerm()
+		if c.from == nil {
+			continue
+		}
+		v, err := ast.InterfaceToValue(c.from)
+		if err != nil {
+			return nil, err
+		}
+		*c.to = ast.NewTerm(v)
+	}
+	return r, nil
+}
+
+// requestFields is the request without the objects, complete: fields that Go's encoder of AdmissionRequest always writes are there.
+func requestFields(in map[string]any) map[string]any {
+	out := map[string]any{
+		"uid": "", "operation": "", "options": nil,
+		"kind":     map[string]any{"group": "", "version": "", "kind": ""},
+		"resource": map[string]any{"group": "", "version": "", "resource": ""},
+		"userInfo": map[string]any{},
+	}
+	for k, v := range in {
+		switch k {
+		case "object", "oldObject", "namespaceObject":
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}
+
+func (r *request) terms(fields map[string]any) ([][2]*ast.Term, error) {
+	keys := make([]string, 0, len(fields))
+	for k := range fields {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	out := make([][2]*ast.Term, 0, len(keys)+3)
+	for _, k := range keys {
+		v, err := ast.InterfaceToValue(fields[k])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, [2]*ast.Term{ast.StringTerm(k), ast.NewTerm(v)})
+	}
+	return out, nil
+}
+
+func pair(k string, v *ast.Term) [2]*ast.Term { return [2]*ast.Term{ast.StringTerm(k), v} }
+
+// ownDocument is the input of our own convention.
+func (r *request) ownDocument() (ast.Value, error) {
+	if r.own != nil {
+		return r.own, nil
+	}
+	var origin any
+	if r.in.Origin != nil {
+		origin = r.in.Origin.document(r.in.Time)
+	}
+	rest, err := r.terms(map[string]any{
+		"request": r.fields,
+		"git":     origin,
+		"cluster": r.in.Cluster,
+		"time":    r.in.Time.UTC().Format(time.RFC3339Nano),
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.own = ast.NewObject(append(rest, pair("object", r.object), pair("oldObject", r.old), pair("namespaceObject", r.namespace))...)
+	return r.own, nil
+}
+
+// reviewDocument is Gatekeeper's input.review: on DELETE the old object stands in for the object.
+func (r *request) reviewDocument() (ast.Value, error) {
+	if r.review != nil {
+		return r.review, nil
+	}
+	object := r.object
+	if r.meta.operation == "DELETE" {
+		object = r.old
+	}
+	rest, err := r.terms(r.fields)
+	if err != nil {
+		return nil, err
+	}
+	r.review = ast.NewObject(append(rest, pair("object", object), pair("oldObject", r.old), pair("namespaceObject", r.namespace))...)
+	return r.review, nil
+}
+
+// admissionDocument is an AdmissionReview, as OPA's own webhook hands it to policies.
+func (r *request) admissionDocument() (ast.Value, error) {
+	if r.admission != nil {
+		return r.admission, nil
+	}
+	rest, err := r.terms(r.fields)
+	if err != nil {
+		return nil, err
+	}
+	req := ast.NewObject(append(rest, pair("object", r.object), pair("oldObject", r.old))...)
+	r.admission = ast.NewObject(
+		pair("apiVersion", ast.StringTerm("admission.k8s.io/v1")),
+		pair("kind", ast.StringTerm("AdmissionReview")),
+		pair("request", ast.NewTerm(req)),
+	)
+	return r.admission, nil
+}

@@ -1,0 +1,435 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+)
+
+// The names of Gatekeeper's API, as its documentation and CRDs have them.
+const (
+	templateGroup   = "templates.gatekeeper.sh"
+	constraintGroup = "constraints.gatekeeper.sh"
+	suiteGroup      = "test.gatekeeper.sh"
+	syncSetGroup    = "syncset.gatekeeper.sh"
+	configGroup     = "config.gatekeeper.sh"
+
+	gatekeeperTarget = "admission.k8s.gatekeeper.sh"
+	webhookPoint     = "validation.gatekeeper.sh" // the enforcement point of admission
+	gatorPoint       = "gator.gatekeeper.sh"      // that of suites
+
+	syncDataAnnotation = "metadata.gatekeeper.sh/requires-sync-data"
+	controlsAnnotation = "commitgate.dev/controls"
+)
+
+// template is a compiled ConstraintTemplate.
+type template struct {
+	kind       string
+	file       string
+	line       int
+	pkg        string // of the entry module
+	ruleLine   int    // of the first violation
+	query      rego.PreparedEvalQuery
+	store      *store
+	structural *schema.Structural
+	validator  validation.SchemaValidator
+	operations []string // empty is all
+	inventory  bool     // reads data.inventory
+	needs      []Kind
+	controls   []string
+}
+
+// templateSource is the Rego of a template, wherever it stands in the document.
+type templateSource struct {
+	entry   *yaml.Node
+	libs    []*yaml.Node
+	version ast.RegoVersion
+}
+
+// newTemplate checks and compiles the ConstraintTemplate of a document.
+func newTemplate(ctx context.Context, d document) (*template, error) {
+	t := &template{kind: d.str("spec", "crd", "spec", "names", "kind"), file: d.file, line: d.line}
+	if err := t.checkShape(d); err != nil {
+		return nil, Errors{{d.file, d.line, err.Error()}}
+	}
+	src, err := templateRego(d)
+	if err != nil {
+		return nil, Errors{{d.file, d.line, err.Error()}}
+	}
+	if err := t.readSchema(d); err != nil {
+		line := d.line
+		if n := d.at("spec", "crd", "spec", "validation"); n != nil {
+			line = n.Line
+		}
+		return nil, Errors{{d.file, line, "schema of parameters: " + err.Error()}}
+	}
+	if err := t.compile(ctx, d, src); err != nil {
+		return nil, err
+	}
+	t.controls = append(t.controls, splitList(d.str("metadata", "annotations", controlsAnnotation))...)
+	return t, nil
+}
+
+func (t *template) checkShape(d document) error {
+	switch v := strings.TrimPrefix(d.str("apiVersion"), templateGroup+"/"); v {
+	case "v1", "v1beta1", "v1alpha1":
+	default:
+		return fmt.Errorf("version %q of ConstraintTemplate is not known", v)
+	}
+	name := d.str("metadata", "name")
+	if t.kind == "" {
+		return errors.New("spec.crd.spec.names.kind is missing")
+	}
+	if name != strings.ToLower(t.kind) {
+		return fmt.Errorf("the template is named %q; it must be named %q, its kind in lower case", name, strings.ToLower(t.kind))
+	}
+	targets, _ := dig(d.object, "spec", "targets").([]any)
+	if len(targets) != 1 {
+		return fmt.Errorf("a template has exactly one target; this one has %d", len(targets))
+	}
+	if target, _ := dig(targets[0], "target").(string); target != gatekeeperTarget {
+		return fmt.Errorf("target %q is not known; it must be %s", target, gatekeeperTarget)
+	}
+	ops, _ := dig(targets[0], "operations").([]any)
+	for _, o := range ops {
+		s, _ := o.(string)
+		if s == "*" {
+			t.operations = nil
+			break
+		}
+		t.operations = append(t.operations, s)
+	}
+	return nil
+}
+
+// templateRego finds the Rego. Where a template also has an expression for another engine, the Rego speaks for both.
+func templateRego(d document) (templateSource, error) {
+	var src templateSource
+	target := []any{"spec", "targets", 0}
+	if n := d.at(append(target, "rego")...); n != nil && n.Value != "" {
+		src.entry, src.libs = n, sequence(d.at(append(target, "libs")...))
+		return src, nil
+	}
+	var engines []string
+	for i, c := range sequence(d.at(append(target, "code")...)) {
+		engine := ""
+		if n := mapValue(c, "engine"); n != nil {
+			engine = n.Value
+		}
+		if engine != "Rego" {
+			engines = append(engines, engine)
+			continue
+		}
+		source := append(target, "code", i, "source")
+		if src.entry = d.at(append(source, "rego")...); src.entry == nil {
+			return src, errors.New("the Rego source has no field rego")
+		}
+		src.libs = sequence(d.at(append(source, "libs")...))
+		if v := d.at(append(source, "version")...); v != nil && v.Value == "v1" {
+			src.version = ast.RegoV1
+		} else {
+			src.version = ast.RegoV0
+		}
+		return src, nil
+	}
+	if len(engines) > 0 {
+		return src, fmt.Errorf("the template has code for %s only; commitgate evaluates Rego", strings.Join(engines, ", "))
+	}
+	return src, errors.New("the template has no Rego")
+}
+
+func sequence(n *yaml.Node) []*yaml.Node {
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
+}
+
+// padded is the text of a scalar behind as many empty lines as stand before it in the file, so that OPA counts lines as an editor does.
+func padded(n *yaml.Node) []byte {
+	before := n.Line - 1
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		before = n.Line
+	}
+	return []byte(strings.Repeat("\n", before) + n.Value)
+}
+
+func (t *template) compile(ctx context.Context, d document, src templateSource) error {
+	var p problems
+	version := src.version
+	if version == ast.RegoUndefined {
+		version = ast.RegoV0
+	}
+	entry, err := parseAs(d.file, padded(src.entry), version)
+	if err != nil {
+		p.addErr(d.file, src.entry.Line, err)
+		return p.err()
+	}
+	t.pkg = pkgName(entry.Package.Path)
+	modules := map[string]*ast.Module{d.file: entry}
+	libs := map[string]bool{}
+	for i, n := range src.libs {
+		lib, err := parseAs(d.file, padded(n), version)
+		if err != nil {
+			p.addErr(d.file, n.Line, err)
+			continue
+		}
+		name := pkgName(lib.Package.Path)
+		if !strings.HasPrefix(name, "lib.") {
+			p.at(lib.Package.Location, "package %s: a template's libraries are in packages below lib", name)
+		}
+		libs[name] = true
+		modules[fmt.Sprintf("%s#%d", d.file, i)] = lib
+	}
+	t.checkEntry(entry, &p)
+	for _, m := range modules {
+		t.checkData(m, libs, &p)
+	}
+	if p.err() != nil {
+		return p.err()
+	}
+	c, err := compile(modules, compiling{version: version})
+	if err != nil {
+		p.addErr(d.file, src.entry.Line, err)
+		return p.err()
+	}
+	if t.store, err = newStore(nil); err != nil {
+		return err
+	}
+	// Builtin errors are undefined, as in Gatekeeper: templates are written for that ("not to_number(x)").
+	t.query, err = prepare(ctx, c, version, t.store, false, []string{entry.Package.Path.String() + ".violation"})
+	if err != nil {
+		p.addErr(d.file, src.entry.Line, err)
+		return p.err()
+	}
+	return t.findInventory(d, modules)
+}
+
+// checkEntry refuses what Gatekeeper would run and never hear an answer from.
+func (t *template) checkEntry(entry *ast.Module, p *problems) {
+	if strings.HasPrefix(t.pkg, "lib.") || t.pkg == "lib" || strings.HasPrefix(t.pkg, reservedLib) {
+		p.at(entry.Package.Location, "package %s: the name is reserved", t.pkg)
+	}
+	found := false
+	as, _ := ast.BuildAnnotationSet([]*ast.Module{entry})
+	for _, r := range entry.Rules {
+		if ruleName(r) != "violation" {
+			continue
+		}
+		if !found {
+			found, t.ruleLine = true, r.Location.Row
+		}
+		checkSet(r, p)
+		_, controls := annotationsOf(as, r)
+		t.controls = append(t.controls, controls...)
+	}
+	if !found {
+		p.at(entry.Package.Location, "package %s has no rule violation", t.pkg)
+	}
+}
+
+// checkData refuses references to documents that will never be there.
+func (t *template) checkData(m *ast.Module, libs map[string]bool, p *problems) {
+	own := pkgName(m.Package.Path)
+	for _, r := range refs(m, "data") {
+		ref := r.ref
+		if len(ref) < 2 {
+			p.at(r.loc, "all of data is read; a template may read data.lib and data.inventory")
+			continue
+		}
+		if s, ok := ref[1].Value.(ast.String); ok && string(s) == reservedLib {
+			t.inventory = true
+			continue
+		}
+		if !refersTo(ref, libs) && !refersTo(ref, map[string]bool{own: true}) {
+			p.at(r.loc, "%s is not there: it is in no library of the template, and is not data.inventory", ref)
+		}
+	}
+}
+
+// refersTo tells whether a reference leads into, or is a prefix of, one of the packages.
+func refersTo(ref ast.Ref, names map[string]bool) bool {
+	for name := range names {
+		path := ast.Ref{ast.DefaultRootDocument}
+		for _, part := range strings.Split(name, ".") {
+			path = append(path, ast.StringTerm(part))
+		}
+		if related(ref, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// findInventory tells which kinds of objects the template compares with: what it declares, and what its references name.
+func (t *template) findInventory(d document, modules map[string]*ast.Module) error {
+	declared, err := syncData(d.str("metadata", "annotations", syncDataAnnotation))
+	if err != nil {
+		return Errors{{d.file, d.line, syncDataAnnotation + ": " + err.Error()}}
+	}
+	if !t.inventory {
+		return nil
+	}
+	t.needs = declared
+	if len(t.needs) == 0 {
+		for _, m := range modules {
+			t.needs = append(t.needs, inventoryKinds(m)...)
+		}
+	}
+	return nil
+}
+
+// syncData reads the annotation: a list of alternatives, each a list of groups, versions and kinds. The first alternative of each is taken.
+func syncData(annotation string) ([]Kind, error) {
+	text := strings.Trim(annotation, "\n\" ")
+	if text == "" {
+		return nil, nil
+	}
+	var requirements [][]struct {
+		Groups, Versions, Kinds []string
+	}
+	if err := json.Unmarshal([]byte(text), &requirements); err != nil {
+		return nil, err
+	}
+	var out []Kind
+	for _, alternatives := range requirements {
+		if len(alternatives) == 0 {
+			continue
+		}
+		a := alternatives[0]
+		for _, k := range a.Kinds {
+			for _, g := range a.Groups {
+				for _, v := range a.Versions {
+					out = append(out, Kind{g, v, k})
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// inventoryKinds are the kinds that references into data.inventory name literally.
+func inventoryKinds(m *ast.Module) []Kind {
+	var out []Kind
+	for _, r := range refs(m, "data") {
+		ref := r.ref
+		if len(ref) < 3 || !isString(ref[1], reservedLib) {
+			continue
+		}
+		at := 3 // data.inventory.cluster[apiVersion][kind]
+		if isString(ref[2], "namespace") {
+			at = 4
+		}
+		if len(ref) <= at+1 {
+			continue
+		}
+		kind, ok := ref[at+1].Value.(ast.String)
+		if !ok {
+			continue
+		}
+		k := Kind{Kind: string(kind)}
+		if v, ok := ref[at].Value.(ast.String); ok {
+			k.Group, k.Version, ok = strings.Cut(string(v), "/")
+			if !ok {
+				k.Group, k.Version = "", string(v)
+			}
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+func isString(t *ast.Term, s string) bool {
+	v, ok := t.Value.(ast.String)
+	return ok && string(v) == s
+}
+
+// readSchema builds the schema of the template's constraints, as Gatekeeper builds their CRD.
+func (t *template) readSchema(d document) error {
+	parameters, err := parameterSchema(d)
+	if err != nil {
+		return err
+	}
+	full := constraintSchema(parameters)
+	if t.structural, err = schema.NewStructural(full); err != nil {
+		return err
+	}
+	if errs := schema.ValidateStructural(nil, t.structural); len(errs) > 0 {
+		return errs.ToAggregate()
+	}
+	t.validator, _, err = validation.NewSchemaValidator(full)
+	return err
+}
+
+// parameterSchema is nil if the template has none. Before v1 a template's schema is legacy unless it says otherwise: unknown parameters are kept.
+func parameterSchema(d document) (*apiextensions.JSONSchemaProps, error) {
+	legacy := !strings.HasSuffix(d.str("apiVersion"), "/v1")
+	if l, ok := dig(d.object, "spec", "crd", "spec", "validation", "legacySchema").(bool); ok {
+		legacy = l
+	}
+	raw := dig(d.object, "spec", "crd", "spec", "validation", "openAPIV3Schema")
+	if raw == nil && !legacy {
+		return nil, nil
+	}
+	v1 := &apiextensionsv1.JSONSchemaProps{}
+	if raw != nil {
+		text, err := json.Marshal(raw)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(text, v1); err != nil {
+			return nil, err
+		}
+	}
+	if legacy {
+		keepUnknown(v1)
+	}
+	out := &apiextensions.JSONSchemaProps{}
+	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v1, out, nil); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// keepUnknown marks every object of a schema as open, and gives lists of anything the items that a structural schema needs.
+func keepUnknown(s *apiextensionsv1.JSONSchemaProps) {
+	yes := true
+	switch s.Type {
+	case "", "object":
+		s.XPreserveUnknownFields = &yes
+	case "array":
+		if s.Items == nil || s.Items.Schema == nil && s.Items.JSONSchemas == nil {
+			s.Items = &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &apiextensionsv1.JSONSchemaProps{XPreserveUnknownFields: &yes}}
+		}
+	}
+	for k, v := range s.Properties {
+		keepUnknown(&v)
+		s.Properties[k] = v
+	}
+	if s.Items != nil && s.Items.Schema != nil {
+		keepUnknown(s.Items.Schema)
+	}
+	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
+		keepUnknown(s.AdditionalProperties.Schema)
+	}
+}
+
+func splitList(s string) []string {
+	var out []string
+	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
+		if part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}

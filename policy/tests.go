@@ -1,0 +1,5 @@
+package policy
+
+import "context"
+
+func (src *source) test(ctx context.Context, p *problems) {}
