@@ -79,6 +79,6 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand()
+	root.AddCommand(newAudit())
 	return root
 }

@@ -1,0 +1,157 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Sink takes copies of records. It is called from one goroutine, in the order of the log.
+type Sink interface {
+	// Write takes whole lines, each ending in a line feed. It must give up when ctx ends; a write that did not is
+	// abandoned, and the sink is not called again until it returns.
+	Write(ctx context.Context, lines []byte) error
+}
+
+// Copy is a second place for the records. The log on disk stays the only truth.
+type Copy struct {
+	Name string
+	Sink Sink
+	// Timeout of one write; a second if it is not set. A sink that hangs delays nobody longer.
+	Timeout time.Duration
+	// Required: Append fails with ErrCopy unless this sink took the record too. Otherwise the copy is made afterwards, and
+	// what it misses is counted.
+	Required bool
+}
+
+// copyQueue is how many batches may wait for a sink before they are missed and counted.
+const copyQueue = 256
+
+// copier feeds one sink.
+type copier struct {
+	Copy
+	metrics *logMetrics
+	logger  *slog.Logger
+	work    chan copyWork
+	ended   sync.WaitGroup
+}
+
+type copyWork struct {
+	lines  []byte
+	result chan<- error // capacity 1, or nil if nobody waits
+}
+
+func newCopier(c Copy, m *logMetrics, logger *slog.Logger) *copier {
+	if c.Timeout == 0 {
+		c.Timeout = time.Second
+	}
+	k := &copier{Copy: c, metrics: m, logger: logger, work: make(chan copyWork, copyQueue)}
+	k.ended.Go(func() {
+		for w := range k.work {
+			ctx, cancel := context.WithTimeout(context.Background(), k.Timeout)
+			err := k.Sink.Write(ctx, w.lines)
+			cancel()
+			if w.result != nil {
+				w.result <- err
+			}
+			if err != nil {
+				k.missed(err)
+			}
+		}
+	})
+	return k
+}
+
+func (k *copier) missed(err error) {
+	k.metrics.copyFailures.WithLabelValues(k.Name).Inc()
+	k.logger.Warn("a copy of the audit log missed records", "copy", k.Name, "err", err)
+}
+
+// send hands lines over and returns where the answer will come, or nil if the sink is too far behind.
+func (k *copier) send(lines []byte) <-chan error {
+	result := make(chan error, 1)
+	select {
+	case k.work <- copyWork{lines, result}:
+		return result
+	default:
+		k.missed(errors.New("it is too slow"))
+		return nil
+	}
+}
+
+func (k *copier) close() {
+	close(k.work)
+	done := make(chan struct{})
+	go func() { k.ended.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(k.Timeout): // a sink that hangs does not keep the gate from ending
+	}
+}
+
+// copyOut hands a durable batch to the copies and waits for those that are required. It runs in the syncer: a
+// required copy sets the pace, at most its Timeout per batch.
+func (l *Log) copyOut(b *batch) error {
+	var problem error
+	type wait struct {
+		k      *copier
+		result <-chan error
+	}
+	var waits []wait
+	for _, k := range l.copies {
+		result := k.send(b.data[b.header:])
+		if k.Required {
+			waits = append(waits, wait{k, result})
+		}
+	}
+	for _, w := range waits {
+		err := errors.New("it is too slow")
+		if w.result != nil {
+			select {
+			case err = <-w.result:
+			case <-time.After(w.k.Timeout):
+			}
+		}
+		if err != nil {
+			problem = errors.Join(problem, fmt.Errorf("%w: %s: %w", ErrCopy, w.k.Name, err))
+		}
+	}
+	return problem
+}
+
+// StreamSink copies records to a stream, such as standard output. It is not durable.
+type StreamSink struct{ W io.Writer }
+
+// Write implements Sink. The stream decides how long it takes.
+func (s StreamSink) Write(_ context.Context, lines []byte) error {
+	_, err := s.W.Write(lines)
+	return err
+}
+
+// FileSink copies records to a file, on another disk, and syncs it.
+type FileSink struct{ f *os.File }
+
+// OpenFileSink appends to the file at path.
+func OpenFileSink(path string) (*FileSink, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &FileSink{f}, nil
+}
+
+// Write implements Sink.
+func (s *FileSink) Write(_ context.Context, lines []byte) error {
+	if _, err := s.f.Write(lines); err != nil {
+		return err
+	}
+	return syncData(s.f)
+}
+
+// Close closes the file.
+func (s *FileSink) Close() error { return s.f.Close() }
