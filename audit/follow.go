@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"os"
@@ -11,18 +10,19 @@ import (
 // followInterval is how soon Follow sees a new record: soon enough for somebody who watches.
 const followInterval = 200 * time.Millisecond
 
-// Follow calls show for each record that is written to the log in dir after the line at the end of from, until ctx
-// ends or show returns an error. from is what Segments returned; records up to there have been read already.
-func Follow(ctx context.Context, dir string, from []Segment, show func(Line) error) error {
+// Follow calls show for each record that is written to the log in dir after the given line (the zero Line: from the
+// beginning), until ctx ends or show returns an error.
+func Follow(ctx context.Context, dir string, after Line, show func(Line) error) error {
 	at, offset := Segment{}, int64(0)
-	if n := len(from); n > 0 {
-		at = from[n-1]
-		st, err := os.Stat(at.Path)
+	if after.File != "" {
+		segments, err := Segments(dir)
 		if err != nil {
 			return err
 		}
-		if offset, err = wholeLines(at.Path, st.Size()); err != nil {
-			return err
+		for _, s := range segments {
+			if s.Path == after.File {
+				at, offset = s, after.Offset+int64(len(after.Text))+1
+			}
 		}
 	}
 	tick := time.NewTicker(followInterval)
@@ -49,21 +49,6 @@ func Follow(ctx context.Context, dir string, from []Segment, show func(Line) err
 		case <-tick.C:
 		}
 	}
-}
-
-// wholeLines is the offset after the last line feed before size.
-func wholeLines(path string, size int64) (int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	from := max(0, size-MaxRecord)
-	tail := make([]byte, size-from)
-	if _, err := f.ReadAt(tail, from); err != nil && err != io.EOF {
-		return 0, err
-	}
-	return from + int64(bytes.LastIndexByte(tail, '\n')) + 1, nil
 }
 
 // showFrom shows the whole lines of a segment after offset and returns where it stopped.

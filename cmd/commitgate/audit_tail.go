@@ -51,13 +51,14 @@ the commit that says so, and the reason.`,
 				_, err = fmt.Fprintln(out, recordLine(r, paint))
 				return err
 			}
-			if err := showLast(segments, lines, show); err != nil {
+			last, err := showLast(segments, lines, show)
+			if err != nil {
 				return unknown(err)
 			}
 			if !follow {
 				return nil
 			}
-			if err := audit.Follow(cmd.Context(), args[0], segments, show); err != nil {
+			if err := audit.Follow(cmd.Context(), args[0], last, show); err != nil {
 				return unknown(err)
 			}
 			return nil
@@ -69,28 +70,31 @@ the commit that says so, and the reason.`,
 	return cmd
 }
 
-// showLast shows the last n records, reading as few segments as it takes.
-func showLast(segments []audit.Segment, n int, show func(audit.Line) error) error {
+// showLast shows the last n records, reading as few segments as it takes, and returns the last line that it read.
+func showLast(segments []audit.Segment, n int, show func(audit.Line) error) (end audit.Line, err error) {
 	var last []audit.Line
-	for i := len(segments) - 1; i >= 0 && len(last) < n; i-- {
+	for i := len(segments) - 1; i >= 0 && len(last) < max(n, 1); i-- {
 		var here []audit.Line
 		for l, err := range audit.Records(segments[i : i+1]) {
 			if err != nil {
-				return err
+				return end, err
 			}
 			l.Text = slices.Clone(l.Text)
-			if here = append(here, l); len(here) > n {
+			if here = append(here, l); len(here) > max(n, 1) {
 				here = here[1:]
 			}
 		}
 		last = append(here, last...)
 	}
+	if len(last) > 0 {
+		end = last[len(last)-1]
+	}
 	for _, l := range last[max(0, len(last)-n):] {
 		if err := show(l); err != nil {
-			return err
+			return end, err
 		}
 	}
-	return nil
+	return end, nil
 }
 
 // recordLine is a record for a person to read.
