@@ -3,6 +3,7 @@
 package admit
 
 import (
+	"context"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -93,8 +94,8 @@ func steps() []step {
 	}
 }
 
-// Decide judges one request. The answer depends on nothing but its arguments.
-func (g *Gate) Decide(r *Request, w World) Decision {
+// Decide judges one request. The answer depends on nothing but its arguments; the context only bounds how long policies may think.
+func (g *Gate) Decide(ctx context.Context, r *Request, w World) Decision {
 	j := &judgement{Gate: g, World: w, r: r, key: r.Key()}
 	j.scope = g.scopeOf(j.key)
 	if d := j.malformed(); d != nil {
@@ -103,7 +104,7 @@ func (g *Gate) Decide(r *Request, w World) Decision {
 	j.diff()
 	for _, s := range steps() {
 		if d := s.decide(j); d != nil {
-			return j.finish(d)
+			return j.finish(j.policies(ctx, d))
 		}
 	}
 	return j.finish(j.refuse())

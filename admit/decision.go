@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -65,6 +66,8 @@ type Decision struct {
 	Entry *snapshot.Entry
 	// Revision is the verified revision that Entry was found in: the truth that was looked at.
 	Revision *snapshot.Revision
+	// Policy is what the policies said, nil if none was asked.
+	Policy *policy.Result
 	// Fields are the paths that had no reason, or are declared and missing.
 	Fields []string
 	// Noop: the write changes nothing.

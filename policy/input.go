@@ -75,7 +75,7 @@ func (o *Origin) document(now time.Time) map[string]any {
 		"committer":  person(o.Committer),
 		"signatures": signatures,
 		"signers":    list(signers),
-		"approvers":  list(approvers(o.Author, names, signers)),
+		"approvers":  approvers(o),
 		"age":        int64(now.Sub(o.Committer.When) / time.Second),
 		"subject":    subject,
 		"message":    o.Message,
@@ -95,61 +95,22 @@ func list(in []string) []any {
 	return out
 }
 
-// approvers are the distinct signers but one: the author where the author signed, else whoever signed first. Whatever a commit
-// says of its author, one person's signatures never make an approver.
-func approvers(author git.Person, inOrder, distinct []string) []string {
-	if len(distinct) < 2 {
-		return nil
-	}
-	own := inOrder[0]
-	for _, s := range distinct {
-		if s == author.Email {
-			own = s
-		}
-	}
-	out := make([]string, 0, len(distinct)-1)
-	for _, s := range distinct {
-		if s != own {
-			out = append(out, s)
-		}
+// approvers are the signers other than the author.
+func approvers(o *Origin) []any {
+	out := []any{}
+	for _, p := range signing.Approvers(o.Author, o.Signatures) {
+		out = append(out, string(p))
 	}
 	return out
 }
 
-// trailers are the "Key: value" lines of a message's last paragraph, as git interpret-trailers finds them, by lower-case key.
+// trailers are those of the commit's message, as JSON.
 func trailers(message string) map[string]any {
 	out := map[string]any{}
-	message = strings.TrimRight(strings.ReplaceAll(message, "\r\n", "\n"), "\n \t")
-	i := strings.LastIndex(message, "\n\n")
-	if i < 0 {
-		return out // a message that is one paragraph has a subject and no trailers
-	}
-	key := ""
-	for _, line := range strings.Split(message[i+2:], "\n") {
-		if key != "" && (strings.HasPrefix(line, " ") || strings.HasPrefix(line, "\t")) { // folded
-			vs := out[key].([]any)
-			vs[len(vs)-1] = vs[len(vs)-1].(string) + " " + strings.TrimSpace(line)
-			continue
-		}
-		k, v, ok := strings.Cut(line, ":")
-		if k = strings.TrimRight(k, " \t"); !ok || !isToken(k) {
-			key = ""
-			continue
-		}
-		key = strings.ToLower(k)
-		vs, _ := out[key].([]any)
-		out[key] = append(vs, strings.TrimSpace(v))
+	for key, values := range git.Trailers(message) {
+		out[key] = list(values)
 	}
 	return out
-}
-
-func isToken(s string) bool {
-	for _, c := range s {
-		if c != '-' && (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // documentSchema is the JSON schema of our own input document. It is closed, so that the compiler finds misspelt fields; what

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -54,8 +55,8 @@ type Player struct {
 }
 
 // Judge decides one review, as the webhook would, and remembers what it shows of live objects.
-func (p *Player) Judge(r *admit.Request) Result {
-	d := p.Gate.Decide(r, admit.World{Truth: p.Truth, Live: p.Live, Now: p.Now})
+func (p *Player) Judge(ctx context.Context, r *admit.Request) Result {
+	d := p.Gate.Decide(ctx, r, admit.World{Truth: p.Truth, Live: p.Live, Now: p.Now})
 	webhook.Learn(p.Live, r, d)
 
 	key := r.Key()
@@ -66,8 +67,8 @@ func (p *Player) Judge(r *admit.Request) Result {
 	}
 	if e := d.Entry; e != nil {
 		out.Path = string(e.Source.Path)
-		if e.Revision != nil {
-			out.Repository, out.Revision = e.Revision.Repository, string(e.Revision.Commit.ID)
+		if rev := p.Truth.RevisionOf(e); rev != nil {
+			out.Repository, out.Revision = rev.Repository, string(rev.Commit.ID)
 		}
 		if e.Changed != nil {
 			out.Commit = string(e.Changed.ID)

@@ -9,6 +9,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/signing"
 )
 
@@ -41,6 +42,8 @@ type Snapshot struct {
 	Revisions map[string]*Revision // by repository
 	Published time.Time            // when its objects became the truth
 	Types     *account.Types
+	// Policies of the revisions, nil if none are configured.
+	Policies *policy.Set
 
 	index *index
 }

@@ -12,16 +12,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/commitgate/commitgate/admit"
+	"github.com/commitgate/commitgate/snapshot"
 )
 
 // writeAnswer sends a decision. Whatever the decision is, the HTTP status is 200 and the verdict stands inside the response, so that it
 // holds even where somebody set failurePolicy Ignore.
-func writeAnswer(w http.ResponseWriter, r *admit.Request, d admit.Decision, record string) {
+func writeAnswer(w http.ResponseWriter, r *admit.Request, d admit.Decision, record string, truth *snapshot.Truth) {
 	response := &admissionv1.AdmissionResponse{
 		UID:              types.UID(r.UID),
 		Allowed:          d.Outcome == admit.Allow,
 		Warnings:         d.Warnings,
-		AuditAnnotations: annotations(d, record),
+		AuditAnnotations: annotations(d, record, truth),
 	}
 	if !response.Allowed {
 		response.Result = status(d)
@@ -49,7 +50,7 @@ func status(d admit.Decision) *metav1.Status {
 }
 
 // annotations go into the API server's own audit log, as WEBHOOK-NAME/KEY: the independent copy of what our record says.
-func annotations(d admit.Decision, record string) map[string]string {
+func annotations(d admit.Decision, record string, truth *snapshot.Truth) map[string]string {
 	a := map[string]string{"reason": string(d.Reason), "verdict": d.Verdict.String(), "mode": string(d.Mode)}
 	set := func(key, value string) {
 		if value != "" {

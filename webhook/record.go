@@ -1,11 +1,15 @@
 package webhook
 
 import (
+	"slices"
 	"time"
 
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/policy"
+	"github.com/commitgate/commitgate/signing"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -18,49 +22,125 @@ func recorded(r *admit.Request, d admit.Decision) bool {
 // newRecord tells what was decided, without any object's body.
 func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took time.Duration) audit.Record {
 	key := r.Key()
+	secret := key.Group == "" && key.Kind == "Secret"
 	rec := audit.Record{
 		Type: audit.TypeDecision,
 		Request: &audit.Request{
 			UID: r.UID, Operation: string(r.Operation), Group: r.Kind.Group, Version: r.Kind.Version, Kind: r.Kind.Kind,
-			Resource: r.Resource.Resource, Subresource: r.Subresource, Namespace: key.Namespace, Name: key.Name, ObjectUID: objectUID(r),
+			Resource: r.Resource.Resource, Subresource: r.Subresource, Namespace: key.Namespace, Name: key.Name,
+			ObjectUID: metadata(r, "uid"), OldResourceVersion: oldResourceVersion(r),
 		},
-		Actor: &audit.Actor{Username: r.User.Name, Groups: r.User.Groups, Role: string(d.Role)},
+		Actor: &audit.Actor{
+			Username: r.User.Name, UID: r.User.UID, Groups: r.User.Groups, Role: string(d.Role), Impersonated: d.Reason == v1alpha1.ReasonImpersonated,
+		},
 		Decision: &audit.Decision{
 			Outcome: d.Outcome.String(), Verdict: d.Verdict.String(), Mode: string(d.Mode), Reason: string(d.Reason), Message: d.Message,
 			Code: d.Outcome.Code(), Fields: d.Fields, Noop: d.Noop, Unverified: d.Unverified, Micros: took.Microseconds(),
+			Violations: violations(d.Policy, secret),
 		},
 		Origin: origin(d, truth),
+		Policy: policies(d.Policy, truth),
+		Change: change(d),
+	}
+	if d.Role == admit.RoleExempt {
+		rec.Decision.Exemption = d.Rule
 	}
 	return rec
 }
 
 // origin ties the decision to Git: the declared object where there is one, else the revision that was looked at.
 func origin(d admit.Decision, truth *snapshot.Truth) *audit.Origin {
-	if e := d.Entry; e != nil && d.Revision != nil {
-		o := &audit.Origin{Repository: d.Revision.Repository, Branch: d.Revision.Branch, Revision: d.Revision.Commit.ID, Path: e.Source.Path}
-		if e.Changed != nil {
-			o.Commit, o.Author = e.Changed.ID, e.Changed.Author.Name
-		}
-		for _, s := range e.Signatures {
-			o.Signers = append(o.Signers, audit.Signer{Principal: string(s.Principal), Kind: string(s.Kind), Key: s.Key})
-		}
-		return o
+	e := d.Entry
+	if e == nil {
+		return lookedAt(truth)
 	}
-	if truth.Current == nil || len(truth.Current.Revisions) != 1 {
-		return nil // with several repositories nothing says which one it would be
+	rev := truth.RevisionOf(e)
+	if rev == nil {
+		return lookedAt(truth)
 	}
-	for _, r := range truth.Current.Revisions {
-		return &audit.Origin{Repository: r.Repository, Branch: r.Branch, Revision: r.Commit.ID}
+	o := &audit.Origin{Repository: rev.Repository, Branch: rev.Branch, Revision: rev.Commit.ID, Tree: rev.Commit.Tree, Path: e.Source.Path}
+	if c := e.Changed; c != nil {
+		when := c.Committer.When.UTC()
+		o.Commit, o.Author, o.Committer, o.CommitTime = c.ID, c.Author.Name, c.Committer.Name, &when
 	}
-	return nil
+	for _, s := range e.Signatures {
+		o.Signers = append(o.Signers, audit.Signer{Principal: string(s.Principal), Kind: string(s.Kind), Key: s.Key})
+	}
+	return o
 }
 
-func objectUID(r *admit.Request) string {
+// lookedAt is the revision in which the object was not found; nil with several repositories, of which nothing says which one it would be.
+func lookedAt(truth *snapshot.Truth) *audit.Origin {
+	if truth.Current == nil || len(truth.Current.Revisions) != 1 {
+		return nil
+	}
+	var o *audit.Origin
+	for _, r := range truth.Current.Revisions {
+		o = &audit.Origin{Repository: r.Repository, Branch: r.Branch, Revision: r.Commit.ID, Tree: r.Commit.Tree}
+	}
+	return o
+}
+
+func policies(result *policy.Result, truth *snapshot.Truth) *audit.Policy {
+	if result == nil {
+		return nil
+	}
+	p := &audit.Policy{Digest: result.Digest, Engine: result.Engine}
+	if truth.Current != nil && truth.Current.Policies != nil {
+		if revisions := truth.Current.Policies.Revisions(); len(revisions) > 0 {
+			p.Repository, p.Commit = revisions[0].Repository, revisions[0].Commit
+		}
+	}
+	return p
+}
+
+// violations are what the policies found. What a rule says of a Secret may quote it, and is left out.
+func violations(result *policy.Result, secret bool) []audit.Violation {
+	if result == nil {
+		return nil
+	}
+	var out []audit.Violation
+	for _, f := range slices.Concat(result.Denials, result.Warnings, result.Dryruns) {
+		v := audit.Violation{Policy: f.Policy, Rule: f.ID, Message: f.Msg, Controls: f.Controls}
+		if secret {
+			v.Message = ""
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// change is how the change came to the branch, as far as its signed commit shows: who other than the author signed, and the tickets of its trailers.
+func change(d admit.Decision) *audit.Change {
+	e := d.Entry
+	if e == nil || e.Changed == nil {
+		return nil
+	}
+	trailers := git.Trailers(e.Changed.Message)
+	c := audit.Change{EvidenceSource: "signatures", Tickets: slices.Concat(trailers["ticket"], trailers["issue"], trailers["jira"])}
+	for _, p := range signing.Approvers(e.Changed.Author, e.Signatures) {
+		c.Approvers = append(c.Approvers, audit.Approver{ID: string(p)})
+	}
+	if len(c.Approvers) == 0 && len(c.Tickets) == 0 {
+		return nil
+	}
+	return &c
+}
+
+// metadata is a field of the object as it is now, or as it will be if there is none yet.
+func metadata(r *admit.Request, field string) string {
 	object := r.Old
 	if object == nil {
 		object = r.Object
 	}
 	meta, _ := object["metadata"].(map[string]any)
-	uid, _ := meta["uid"].(string)
-	return uid
+	s, _ := meta[field].(string)
+	return s
+}
+
+func oldResourceVersion(r *admit.Request) string {
+	if r.Old == nil {
+		return ""
+	}
+	return metadata(r, "resourceVersion")
 }

@@ -86,7 +86,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer cancel()
 
 	d, id := h.Review(ctx, r, start)
-	writeAnswer(w, r, d, id)
+	writeAnswer(w, r, d, id, h.Source.Truth())
 }
 
 // Review judges one request and has the decision recorded. The string is the record's id, "" if none was written.
@@ -111,7 +111,7 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 // judge decides; if the agent may have seen a commit that the mirror has not, the mirror is brought up to date, once, and the
 // request judged again.
 func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
-	d := h.decide(r)
+	d := h.decide(ctx, r)
 	if !d.Ahead {
 		return d
 	}
@@ -122,19 +122,19 @@ func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
 		h.Log.Warn("fetch on demand", "err", err)
 		return admit.NotYet(v1alpha1.ReasonMirrorBehind, "the Git host does not answer, and the agent may be ahead of the mirror.\nNext: bring the Git host back; see /readyz of the gate.")
 	}
-	return h.decide(r)
+	return h.decide(ctx, r)
 }
 
 // decide asks admit. A defect there is an error of ours, said inside the answer: a broken connection would leave the verdict to
 // the failurePolicy.
-func (h *Handler) decide(r *admit.Request) (d admit.Decision) {
+func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decision) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.Log.Error("defect: request refused", "panic", p, "stack", string(debug.Stack()))
 			d = admit.Failure(v1alpha1.ReasonInternal, "the gate met a defect of its own.\nNext: report it, with the gate's log of this moment.")
 		}
 	}()
-	return h.Gate.Decide(r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now()})
+	return h.Gate.Decide(ctx, r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now()})
 }
 
 // learn remembers what the review shows of live objects: the old object is what is there, the new one what will be.
