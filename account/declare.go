@@ -1,31 +1,221 @@
 package account
 
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
 // Types knows the fields of kinds: the built-in ones, and those of the CRDs it was given. It is immutable and safe for
 // concurrent use.
-type Types struct{}
+type Types struct {
+	builtin *builtins
+	custom  map[schema.GroupKind]*customKind
+}
+
+// NewTypes makes the types of a cluster from the manifests of its CustomResourceDefinitions; of two for one kind the later
+// counts. A CRD that cannot be understood is left out and named in the error: the Types is good for everything else.
+func NewTypes(crds []map[string]any) (*Types, error) {
+	t := &Types{builtin: loadBuiltins(), custom: make(map[schema.GroupKind]*customKind, len(crds))}
+	var errs []error
+	for _, crd := range crds {
+		gk, kind, err := t.builtin.newCustomKind(crd)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		t.custom[gk] = kind
+	}
+	return t, errors.Join(errs...)
+}
+
+// Known tells whether the kind has a schema here.
+func (t *Types) Known(apiVersion, kind string) bool {
+	gvk, err := parseGVK(apiVersion, kind)
+	if err != nil {
+		return false
+	}
+	if _, ok := t.builtin.kinds[gvk]; ok {
+		return true
+	}
+	c, ok := t.custom[gvk.GroupKind()]
+	return ok && c.versions[gvk.Version] != nil
+}
+
+// shapeOf is the shape of an object, and whether its status is a subresource.
+func (t *Types) shapeOf(object map[string]any) (s *shape, status bool) {
+	apiVersion, _ := object["apiVersion"].(string)
+	kind, _ := object["kind"].(string)
+	gvk, err := parseGVK(apiVersion, kind)
+	if err != nil {
+		return t.builtin.unknown(), false
+	}
+	if k, ok := t.builtin.kinds[gvk]; ok {
+		return k.shape, statusIsServers(gvk.GroupKind(), k.shape)
+	}
+	if c, ok := t.custom[gvk.GroupKind()]; ok {
+		if v := c.versions[gvk.Version]; v != nil {
+			return v.shape, v.status
+		}
+	}
+	return t.builtin.unknown(), false
+}
 
 // Object is a declared object, prepared for accounting: decoded, defaulted, converted, its list maps keyed. It is
 // immutable and safe for concurrent use.
-type Object struct{}
+type Object struct {
+	types       *Types
+	declaration Declaration
+	gvk         schema.GroupVersionKind
+	apiVersion  string
+	root        node
+	ignored     [][]segment
+	lastApplied [32]byte // digest of the annotation as kubectl writes it
+}
 
 // Declare prepares a declaration. It is the dear half of the work and runs off the request path. For a kind without a
 // schema it returns an Object that compares lists as whole values and knows no defaults, and an error that wraps ErrNoSchema.
-func (t *Types) Declare(d Declaration) (*Object, error) { panic("being written") }
+// Content that the kind's schema does not take is an error: the API server would refuse it too.
+func (t *Types) Declare(d Declaration) (*Object, error) {
+	apiVersion, _ := d.Content["apiVersion"].(string)
+	kind, _ := d.Content["kind"].(string)
+	gvk, err := parseGVK(apiVersion, kind)
+	if err != nil {
+		return nil, err
+	}
+	o := &Object{types: t, declaration: d, gvk: gvk, apiVersion: apiVersion}
+	for _, p := range d.Ignored {
+		s, err := Pattern(p).segments()
+		if err != nil {
+			return nil, err
+		}
+		o.ignored = append(o.ignored, s)
+	}
+	root, err := o.expected(gvk)
+	if err != nil && !errors.Is(err, ErrNoSchema) {
+		return nil, fmt.Errorf("%s: %w", kind, err)
+	}
+	o.root = root
+	if d.LastApplied {
+		if o.lastApplied, err = digestLastApplied(d); err != nil {
+			return nil, fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	if !t.Known(apiVersion, kind) {
+		return o, fmt.Errorf("%s %s: %w", apiVersion, kind, ErrNoSchema)
+	}
+	return o, nil
+}
 
-// Explain accounts for a change of the object. It is the request path: microseconds, no lock.
-func (o *Object) Explain(c Change) Result { panic("being written") }
+// expected builds the tree of what the API server holds, in the version of target, once it has taken the declared object.
+func (o *Object) expected(target schema.GroupVersionKind) (node, error) {
+	content, opaque, err := o.split()
+	if err != nil {
+		return node{}, err
+	}
+	if _, ok := o.types.builtin.kinds[o.gvk]; ok {
+		return o.expectedBuiltin(content, opaque, target)
+	}
+	s, status, full := o.types.builtin.unknown(), false, content
+	if c, ok := o.types.custom[o.gvk.GroupKind()]; ok && c.versions[target.Version] != nil {
+		v := c.versions[target.Version]
+		if full, err = c.normal(content, o.gvk.Version, target.Version); err != nil {
+			return node{}, err
+		}
+		s, status = v.shape, v.status
+	} else if target != o.gvk {
+		return node{}, ErrNoSchema
+	}
+	root := grow("", full, s, content, true)
+	o.finish(&root, opaque, status)
+	return root, nil
+}
 
-// Fields lists every leaf of c.Object with its reason, in order: the long form of Explain, for `why` and `review --fields`.
-func (o *Object) Fields(c Change) []Field { panic("being written") }
+func (o *Object) expectedBuiltin(content map[string]any, opaque []opaqueValue, target schema.GroupVersionKind) (node, error) {
+	k := o.types.builtin.kinds[o.gvk]
+	t, ok := o.types.builtin.kinds[target]
+	if !ok {
+		return node{}, ErrNoSchema
+	}
+	full, err := k.normal(content, o.gvk, target, true)
+	if err != nil {
+		return node{}, err
+	}
+	raw := content
+	if target != o.gvk {
+		if raw, err = k.normal(content, o.gvk, target, false); err != nil {
+			return node{}, err
+		}
+	}
+	if target.Kind == "Secret" && target.Group == "" {
+		raw = mergeStringData(raw)
+	}
+	root := grow("", full, t.shape, raw, true)
+	o.finish(&root, opaque, statusIsServers(target.GroupKind(), t.shape))
+	return root, nil
+}
 
-// Differences lists the leaves that differ between two versions of one live object, leaving out what the API server sets by itself
-// (managedFields, resourceVersion, generation) and, where the kind has a status subresource, status. An empty answer is a
-// write that changes nothing. The built-in schemas and the CRDs of t say how lists are compared.
-func (t *Types) Differences(old, object map[string]any) []string { panic("being written") }
+// finish adds to the tree what does not come from the content: encrypted values, what the agent adds, what the server sets.
+func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
+	for _, v := range opaque {
+		v.graft(root)
+	}
+	metadata := root.needMap("metadata")
+	o.addAgent(metadata.needMap("labels"), o.declaration.Labels)
+	o.addAgent(metadata.needMap("annotations"), o.declaration.Annotations)
+	if o.declaration.LastApplied {
+		n := metadata.needMap("annotations").need(lastAppliedKey)
+		*n = node{name: lastAppliedKey, kind: expectLastApplied, why: whyAgent, shape: scalarShape}
+	}
+	if metadata.kid("generateName") != nil && metadata.kid("name") == nil {
+		metadata.need("name").row = generatedName
+	}
+	if metadata.kid("namespace") == nil {
+		metadata.need("namespace").row = requestNamespace
+	}
+	for _, name := range serverMetadata {
+		*metadata.need(name) = node{name: name, kind: expectAny, why: whyServer, shape: scalarShape}
+	}
+	if status {
+		*root.need("status") = node{name: "status", kind: expectAny, why: whyServer, shape: root.shape.field("status")}
+	}
+	for i := range serverRows[o.gvk.GroupKind()] {
+		serverRows[o.gvk.GroupKind()][i].plant(root)
+	}
+}
 
-// Follows lists the leaves of a derived object's part that do not follow from its owner's: template and defaulting of a
-// pod template (metadata.labels, metadata.annotations, spec) are compared as the API compares them. extra are
-// labels and annotations that the controller adds.
-func (t *Types) Follows(derived, template map[string]any, extra []Pattern) []string {
-	panic("being written")
+func (o *Object) addAgent(n *node, values map[string]string) {
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		*n.need(k) = node{name: k, kind: expectLeaf, value: values[k], why: whyAgent, shape: scalarShape}
+	}
+}
+
+// mergeStringData is a Secret with its stringData among its data, as the API server takes it.
+func mergeStringData(content map[string]any) map[string]any {
+	extra, ok := content["stringData"].(map[string]any)
+	if !ok {
+		return content
+	}
+	out := maps.Clone(content)
+	data := map[string]any{}
+	if d, ok := content["data"].(map[string]any); ok {
+		maps.Copy(data, d)
+	}
+	maps.Copy(data, extra)
+	out["data"] = data
+	return out
+}
+
+func parseGVK(apiVersion, kind string) (schema.GroupVersionKind, error) {
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	if err != nil {
+		return schema.GroupVersionKind{}, err
+	}
+	if kind == "" || gv.Version == "" {
+		return schema.GroupVersionKind{}, errors.New("an object without apiVersion or kind")
+	}
+	return gv.WithKind(kind), nil
 }

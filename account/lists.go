@@ -1,0 +1,195 @@
+package account
+
+import "strings"
+
+// separate tells whether the items of a list of this shape belong to separate owners: they are told apart by their keys.
+// Any other list is one value.
+func (s *shape) separate() bool { return s.form == formSet || s.form == formListMap }
+
+// itemStep is the step to an item of a list.
+func itemStep(s *shape, i int, item any) step {
+	if s.separate() {
+		return step{kind: stepItem, item: item, shape: s, index: i}
+	}
+	return step{kind: stepIndex, index: i}
+}
+
+// expectedStep is the step to an expected item that is not there.
+func expectedStep(s *shape, i int, n *node) step {
+	if s.separate() {
+		return step{kind: stepItem, node: n, shape: s, index: i}
+	}
+	return step{kind: stepIndex, index: i}
+}
+
+// sameItem tells whether two items of a set or list map have the same key.
+func sameItem(a, b any, s *shape) bool {
+	if s.form == formSet {
+		return equal(a, b)
+	}
+	am, aok := a.(map[string]any)
+	bm, bok := b.(map[string]any)
+	if !aok || !bok {
+		return false
+	}
+	for _, k := range s.keys {
+		if !same(am[k], bm[k]) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameKey is sameItem for an expected item; s is the shape of the list.
+func (n *node) sameKey(item any, s *shape) bool {
+	if s.form == formSet {
+		return n.kind == expectLeaf && same(n.value, item)
+	}
+	m, ok := item.(map[string]any)
+	if !ok || n.kind != expectMap {
+		return false
+	}
+	for _, k := range s.keys {
+		var value any
+		if kid := n.kid(k); kid != nil {
+			value = kid.value
+		}
+		if !same(value, m[k]) {
+			return false
+		}
+	}
+	return true
+}
+
+// findIn finds the counterpart of expected item i in a list of a live object, nil if there is none.
+func (n *node) findIn(items []any, s *shape, i int) any {
+	if !s.separate() {
+		return at(items, nil, i)
+	}
+	for _, item := range items {
+		if n.sameKey(item, s) {
+			return item
+		}
+	}
+	return nil
+}
+
+// pairs tells for each item of a which item of b has the same key, the n-th with the n-th where a key repeats, and -1
+// where there is none. nil stands for the plain case: each with the one at its own place.
+func pairs(a, b []any, s *shape) []int {
+	if !s.separate() || len(b) == 0 {
+		return nil
+	}
+	i := 0
+	for i < len(a) && i < len(b) && sameItem(a[i], b[i], s) {
+		i++
+	}
+	if i == len(a) {
+		return nil
+	}
+	places := make(map[string][]int, len(b))
+	for i, item := range b {
+		k := keyText(item, s)
+		places[k] = append(places[k], i)
+	}
+	return place(a, places, s)
+}
+
+// pairs is the same for the expected items of a list node. Only a list of as many items is the plain case.
+func (n *node) pairs(items []any) []int {
+	s := n.shape
+	if !s.separate() {
+		return nil
+	}
+	i := 0
+	for i < len(items) && i < len(n.kids) && n.kids[i].sameKey(items[i], s) {
+		i++
+	}
+	if i == len(items) {
+		return nil
+	}
+	places := make(map[string][]int, len(n.kids))
+	for i := range n.kids {
+		k := n.kids[i].keyText(s)
+		places[k] = append(places[k], i)
+	}
+	return place(items, places, s)
+}
+
+func place(items []any, places map[string][]int, s *shape) []int {
+	out := make([]int, len(items))
+	for i, item := range items {
+		k := keyText(item, s)
+		if free := places[k]; len(free) > 0 {
+			out[i], places[k] = free[0], free[1:]
+		} else {
+			out[i] = -1
+		}
+	}
+	return out
+}
+
+// keyText is the key of an item as one text. Each part is preceded by its type, so that no value can pass for another.
+func keyText(item any, s *shape) string {
+	if s.form == formSet {
+		return typedText(item)
+	}
+	m, ok := item.(map[string]any)
+	if !ok {
+		return "?"
+	}
+	if len(s.keys) == 1 {
+		return typedText(m[s.keys[0]])
+	}
+	parts := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		parts[i] = quoted(typedText(m[k]))
+	}
+	return strings.Join(parts, "\x00")
+}
+
+func (n *node) keyText(s *shape) string {
+	if s.form == formSet {
+		return typedText(n.value)
+	}
+	if n.kind != expectMap {
+		return "?"
+	}
+	parts := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		if kid := n.kid(k); kid != nil {
+			parts[i] = typedText(kid.value)
+		} else {
+			parts[i] = typedText(nil)
+		}
+		if len(s.keys) > 1 {
+			parts[i] = quoted(parts[i])
+		}
+	}
+	return strings.Join(parts, "\x00")
+}
+
+func typedText(v any) string {
+	switch v.(type) {
+	case nil:
+		return "-"
+	case string:
+		return "s" + scalarText(v)
+	case bool:
+		return "b" + scalarText(v)
+	case map[string]any, []any:
+		return "?"
+	}
+	return "n" + scalarText(v)
+}
+
+// at is the item of list that is paired with item i, nil if there is none.
+func at(list []any, pairs []int, i int) any {
+	if pairs != nil {
+		i = pairs[i]
+	}
+	if i < 0 || i >= len(list) {
+		return nil
+	}
+	return list[i]
+}

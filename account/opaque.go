@@ -1,0 +1,119 @@
+package account
+
+import (
+	"maps"
+	"slices"
+)
+
+// opaqueValue is the path of a value that Git holds encrypted. It is kept out of the content while that is decoded (a
+// ciphertext is no base64, and no number) and put back into the expected tree as a value of any content.
+type opaqueValue []step
+
+// split takes the encrypted values out of the declared content. The content itself is not changed.
+func (o *Object) split() (map[string]any, []opaqueValue, error) {
+	content := plainNumbers(o.declaration.Content)
+	if len(o.declaration.Opaque) == 0 {
+		return content, nil, nil
+	}
+	c := &cutter{secret: o.gvk.Group == "" && o.gvk.Kind == "Secret"}
+	for _, p := range o.declaration.Opaque {
+		s, err := Pattern(p).segments()
+		if err != nil {
+			return nil, nil, err
+		}
+		c.patterns = append(c.patterns, s)
+	}
+	root, _ := o.types.shapeOf(content)
+	kept, _ := c.cut(content, root).(map[string]any)
+	return kept, c.found, nil
+}
+
+// cutter copies a content without the leaves that its patterns match. Items of lists stay, so that the others keep
+// their places.
+type cutter struct {
+	patterns [][]segment
+	secret   bool
+	path     []step
+	found    []opaqueValue
+}
+
+func (c *cutter) cut(v any, s *shape) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, item := range v {
+			c.path = append(c.path, fieldStep(s, k))
+			if !c.leaf(item) {
+				out[k] = c.cut(item, s.field(k))
+			}
+			c.path = c.path[:len(c.path)-1]
+		}
+		return out
+	case []any:
+		out := make([]any, 0, len(v))
+		for i, item := range v {
+			c.path = append(c.path, itemStep(s, i, item))
+			c.leaf(item)
+			out = append(out, c.cut(item, s.element()))
+			c.path = c.path[:len(c.path)-1]
+		}
+		return out
+	}
+	return v
+}
+
+// leaf tells whether the value at the current path is one that is held encrypted, and remembers it.
+func (c *cutter) leaf(v any) bool {
+	switch v.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	if !slices.ContainsFunc(c.patterns, func(p []segment) bool { return matches(p, c.path) }) {
+		return false
+	}
+	path := slices.Clone(c.path)
+	if c.secret && path[0].name == "stringData" {
+		path[0].name = "data"
+	}
+	c.found = append(c.found, path)
+	return true
+}
+
+// graft puts the value into the expected tree.
+func (v opaqueValue) graft(n *node) {
+	for _, s := range v {
+		n.why = whyDeclared
+		switch s.kind {
+		case stepItem, stepIndex:
+			n = n.needItem(s)
+		default:
+			if n.kind != expectMap {
+				n.kind, n.value = expectMap, nil
+			}
+			n = n.need(s.name)
+		}
+	}
+	n.kind, n.why, n.kids, n.value = expectOpaque, whyOpaque, nil, nil
+}
+
+// needItem is the item of a list node that a step names. An item that decoding dropped, or whose key itself is encrypted, is
+// expected with its keys alone.
+func (n *node) needItem(s step) *node {
+	n.kind = expectList
+	if s.kind == stepIndex && s.index < len(n.kids) {
+		return &n.kids[s.index]
+	}
+	for i := range n.kids {
+		if s.kind == stepItem && n.kids[i].sameKey(s.item, n.shape) {
+			return &n.kids[i]
+		}
+	}
+	var keys any
+	if m, ok := s.item.(map[string]any); ok {
+		only := maps.Clone(m)
+		maps.DeleteFunc(only, func(k string, _ any) bool { return !slices.Contains(n.shape.keys, k) })
+		keys = only
+	}
+	n.kids = append(n.kids, grow("", keys, n.shape.element(), keys, true))
+	return &n.kids[len(n.kids)-1]
+}
