@@ -218,6 +218,8 @@ var (
 		"spec.affinity.nodeAffinity**", "spec.tolerations**"}
 	jobPod  = []account.Pattern{"metadata.labels[*]", "metadata.annotations[batch.kubernetes.io/job-completion-index]", "spec.hostname", "spec.containers[*].env**", "spec.initContainers[*].env**"}
 	cronJob = []account.Pattern{"metadata.annotations[batch.kubernetes.io/cronjob-scheduled-timestamp]", "spec.selector**", "spec.template.metadata.labels[*]"}
+
+	claimMetadata = []account.Pattern{"metadata.labels[*]", "metadata.annotations[*]"}
 )
 
 // controllerRows sorts the table by user name: with per-controller credentials each controller has its own account; without, all

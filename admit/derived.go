@@ -106,7 +106,7 @@ func (j *judgement) claimOfStatefulSet() *Decision {
 				if meta["name"] != template {
 					continue
 				}
-				if differ := j.types().Follows(map[string]any{"spec": j.r.Object["spec"]}, map[string]any{"spec": claim["spec"]}, nil); len(differ) > 0 {
+				if differ := j.types().Follows(j.r.Object, map[string]any{"spec": claim["spec"]}, claimMetadata); len(differ) > 0 {
 					d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+set.Key.String())
 					d.Entry, d.Fields = set, differ
 					return d

@@ -113,7 +113,5 @@ func (j *judgement) notDerived(reason v1alpha1.Reason, why string) *Decision {
 	return d
 }
 
-// itself is a pod's or other object's own metadata and spec, in the shape of a template.
-func itself(object map[string]any) map[string]any {
-	return map[string]any{"metadata": object["metadata"], "spec": object["spec"]}
-}
+// itself is an object as it follows from a template: with its kind, so that what the API server sets in it is known.
+func itself(object map[string]any) map[string]any { return object }
