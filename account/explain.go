@@ -238,6 +238,9 @@ func (w *walk) absent(n *node, old, mutated any) {
 // fieldsOf explains the fields of a map.
 func (w *walk) fieldsOf(m map[string]any, n *node, old, mutated any) {
 	om, mm := asMap(old), asMap(mutated)
+	if len(m) == 0 {
+		w.note(whys[n.why]) // emptyDir: {} is a leaf
+	}
 	if w.fields != nil {
 		w.orderedFields(m, n, om, mm)
 		return
