@@ -1,0 +1,96 @@
+package syncagent
+
+import (
+	"context"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
+	"github.com/fluxcd/pkg/ssa"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Flux applies as kustomize-controller does: for each object a server-side dry-run, then, if that would change something, a server-side apply
+// with force; it labels what it applies and deletes in the background what its branch has dropped.
+type Flux struct {
+	source          Source
+	namespace, name string // of the Kustomization
+	manager         *ssa.ResourceManager
+	inventory       []id
+}
+
+// fluxGroup prefixes the labels by which a Kustomization knows its objects.
+const fluxGroup = "kustomize.toolkit.fluxcd.io"
+
+// NewFlux is the reconciler of the Kustomization namespace/name, with the identity of config.
+func NewFlux(config *rest.Config, namespace, name string, source Source) (*Flux, error) {
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	poller := polling.NewStatusPoller(c, c.RESTMapper(), polling.Options{})
+	manager := ssa.NewResourceManager(c, poller, ssa.Owner{Field: "kustomize-controller", Group: fluxGroup})
+	return &Flux{source: source, namespace: namespace, name: name, manager: manager}, nil
+}
+
+// Sync reconciles once and returns what it did, an action a line ("Deployment/shop/cart created"). After an error it may have
+// done a part: like Flux it applies stage by stage, and nothing of a stage if a dry-run of that stage is refused.
+func (f *Flux) Sync(ctx context.Context) ([]string, error) {
+	objects, err := f.source.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.manager.SetOwnerLabels(objects, f.name, f.namespace)
+	changes, err := f.manager.ApplyAllStaged(ctx, objects, f.options())
+	done := changed(changes)
+	if err != nil {
+		return done, err
+	}
+	prune, inventory := gone(f.inventory, objects)
+	changes, err = f.manager.DeleteAll(ctx, prune, ssa.DeleteOptions{
+		PropagationPolicy: metav1.DeletePropagationBackground,
+		Inclusions:        f.manager.GetOwnerLabels(f.name, f.namespace),
+		Exclusions:        map[string]string{fluxGroup + "/prune": "disabled"},
+	})
+	done = append(done, changed(changes)...)
+	if err == nil {
+		f.inventory = inventory
+	}
+	return done, err
+}
+
+// options are kustomize-controller's own: besides applying, it takes over what kubectl has applied.
+func (f *Flux) options() ssa.ApplyOptions {
+	kubectl := func(name string, operation metav1.ManagedFieldsOperationType) ssa.FieldManager {
+		return ssa.FieldManager{Name: name, OperationType: operation}
+	}
+	options := ssa.DefaultApplyOptions()
+	options.WaitInterval = 200 * time.Millisecond // for namespaces and CRDs to become ready; the default is 2 s
+	options.Cleanup = ssa.ApplyCleanupOptions{
+		Annotations: []string{corev1.LastAppliedConfigAnnotation},
+		FieldManagers: []ssa.FieldManager{
+			kubectl("kubectl", metav1.ManagedFieldsOperationApply),
+			kubectl("kubectl", metav1.ManagedFieldsOperationUpdate),
+			kubectl("before-first-apply", metav1.ManagedFieldsOperationUpdate),
+			kubectl("kustomize-controller", metav1.ManagedFieldsOperationUpdate),
+		},
+		Exclusions: map[string]string{fluxGroup + "/ssa": "Merge"},
+	}
+	return options
+}
+
+// changed lists what was not left as it was.
+func changed(changes *ssa.ChangeSet) []string {
+	if changes == nil {
+		return nil
+	}
+	var lines []string
+	for _, entry := range changes.Entries {
+		if entry.Action != ssa.UnchangedAction {
+			lines = append(lines, entry.String())
+		}
+	}
+	return lines
+}
