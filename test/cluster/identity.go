@@ -91,9 +91,18 @@ func (e *KubectlError) Error() string {
 
 // Kubectl runs kubectl with a kubeconfig and returns its standard output. If kubectl fails, the error is a *KubectlError.
 func (c *Cluster) Kubectl(ctx context.Context, kubeconfig, stdin string, args ...string) (string, error) {
+	return c.kubectl(ctx, kubeconfig, stdin, nil, args)
+}
+
+// KubectlEdit runs `kubectl edit` with an editor: a command line that changes the file whose name is appended to it.
+func (c *Cluster) KubectlEdit(ctx context.Context, kubeconfig, editor string, args ...string) (string, error) {
+	return c.kubectl(ctx, kubeconfig, "", []string{"KUBE_EDITOR=" + editor}, append([]string{"edit"}, args...))
+}
+
+func (c *Cluster) kubectl(ctx context.Context, kubeconfig, stdin string, env, args []string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "kubectl"), args...)
-	// kubectl's caches and preferences live with the cluster, and nobody's own kubeconfig is read.
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+c.dir)
+	// kubectl's caches and the files that it leaves behind live with the cluster, and nobody's own kubeconfig is read.
+	cmd.Env = append(append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+c.dir, "TMPDIR="+c.dir), env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

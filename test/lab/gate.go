@@ -1,0 +1,218 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/test/cluster"
+	"github.com/commitgate/commitgate/test/forge"
+)
+
+// Gate is `commitgate serve`, as users run it.
+type Gate struct {
+	Program string // bin/commitgate
+	Config  string // the configuration file
+	Data    string // mirror, verified revision, certificate authority and audit log
+
+	listen, health string // addresses
+	log            string
+	process        *cluster.Process
+}
+
+// interval between fetches: longer than any test, so that what is fetched in time was fetched on demand.
+const interval = time.Hour
+
+func (l *Lab) startGate(ctx context.Context, program string) error {
+	began := time.Now()
+	if program == "" {
+		root, err := cluster.ModuleRoot()
+		if err != nil {
+			return err
+		}
+		program = filepath.Join(root, "bin", "commitgate")
+	}
+	config := filepath.Join(l.Dir, "gate.yaml")
+	if err := l.writeConfig(config); err != nil {
+		return err
+	}
+	g := &Gate{Program: program, Config: config, Data: filepath.Join(l.Dir, "gate"), log: filepath.Join(l.Dir, "commitgate.log")}
+	var err error
+	if g.listen, err = freeAddress(); err != nil {
+		return err
+	}
+	if g.health, err = freeAddress(); err != nil {
+		return err
+	}
+	l.Gate = g
+	if err := g.Start(ctx); err != nil {
+		return err
+	}
+	if err := l.register(ctx); err != nil {
+		return err
+	}
+	l.progress("gate", fmt.Sprintf("commitgate serve --config %s", config), time.Since(began))
+	return nil
+}
+
+// writeConfig fills in the configuration file of the seed.
+func (l *Lab) writeConfig(file string) error {
+	indent := func(n int, text string) string {
+		space := strings.Repeat(" ", n)
+		return space + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+space)
+	}
+	t, err := template.New("gate.yaml.tmpl").Funcs(template.FuncMap{"indent": indent}).ParseFS(seed, "seed/gate.yaml.tmpl")
+	if err != nil {
+		return err
+	}
+	var out bytes.Buffer
+	err = t.Execute(&out, map[string]any{
+		"URL": l.Repository.URL(), "Branch": forge.Branch, "Interval": interval, "Anchor": l.Anchor,
+		"Signers": []v1alpha1.Signer{l.Alice.Signer(), l.Bob.Signer()},
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, out.Bytes(), 0o600)
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Start starts the gate on what it already has in its folder, and waits until it is ready.
+func (g *Gate) Start(ctx context.Context) error {
+	p, err := cluster.Run(g.log, g.Program, "serve", "--config="+g.Config, "--data="+g.Data, "--listen="+g.listen, "--health="+g.health)
+	if err != nil {
+		return err
+	}
+	g.process = p
+	for {
+		missing := g.Missing(ctx)
+		if missing == nil {
+			return nil
+		}
+		if err := p.Ended(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), missing)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Missing asks /readyz: the error names what the gate lacks; nil if nothing.
+func (g *Gate) Missing(ctx context.Context) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.health+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+// Kill ends the gate with SIGKILL, as a machine that loses power would.
+func (g *Gate) Kill() error {
+	if g.process == nil {
+		return nil
+	}
+	return g.process.Kill()
+}
+
+// Run runs another command of commitgate and returns what it printed, both streams, and its exit status.
+func (g *Gate) Run(ctx context.Context, args ...string) (string, int, error) {
+	out, err := exec.CommandContext(ctx, g.Program, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return string(out), exit.ExitCode(), nil
+	}
+	return string(out), 0, err
+}
+
+// AuditLog is the folder of the gate's audit log.
+func (g *Gate) AuditLog() string { return filepath.Join(g.Data, "audit") }
+
+// Log is the file of what the gate wrote to its standard streams.
+func (g *Gate) Log() string { return g.log }
+
+// register puts the gate in front of the API server: every change of everything, closed if the gate does not answer.
+func (l *Lab) register(ctx context.Context) error {
+	ca, err := os.ReadFile(filepath.Join(l.Gate.Data, "tls", "ca.crt"))
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(l.Cluster.Admin())
+	if err != nil {
+		return err
+	}
+	configuration := Webhook("https://"+l.Gate.listen+"/review", ca)
+	if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	// The API server learns of the webhook by a watch: it is in front of everything once a refusable dry-run is refused.
+	return l.Eventually(ctx, func(ctx context.Context) error {
+		_, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", "create", "configmap", "is-the-gate-there", "--dry-run=server")
+		var refused *cluster.KubectlError
+		if errors.As(err, &refused) && strings.Contains(refused.Stderr, WebhookName) {
+			return nil
+		}
+		return fmt.Errorf("the webhook is not asked yet: %v", err)
+	})
+}
+
+// Webhook is the registration of a gate: all operations on everything, under any version; closed when the gate is away. What cannot change
+// anything that Git declares does not cost a call.
+func Webhook(url string, ca []byte) *admissionregistrationv1.ValidatingWebhookConfiguration {
+	fail, equivalent, none := admissionregistrationv1.Fail, admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
+	all, timeout := admissionregistrationv1.AllScopes, int32(5)
+	return &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: "commitgate"},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name:         WebhookName,
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca},
+			Rules: []admissionregistrationv1.RuleWithOperations{{
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
+				Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}, Scope: &all},
+			}},
+			MatchConditions: []admissionregistrationv1.MatchCondition{
+				{Name: "not-a-lease", Expression: `!(request.resource.group == "coordination.k8s.io" && request.resource.resource == "leases")`},
+				{Name: "not-an-event", Expression: `!(request.resource.group in ["", "events.k8s.io"] && request.resource.resource == "events")`},
+				{Name: "not-a-question", Expression: `!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])`},
+			},
+			FailurePolicy: &fail, MatchPolicy: &equivalent, SideEffects: &none, TimeoutSeconds: &timeout,
+			AdmissionReviewVersions: []string{"v1"},
+		}},
+	}
+}

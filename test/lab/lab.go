@@ -1,0 +1,282 @@
+// Package lab is a whole installation made small, for the demo and the end-to-end tests: a real control plane, a Git host with signed
+// commits, Flux and Argo CD, and commitgate itself as the program that users run, registered as a webhook.
+package lab
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/test/cluster"
+	"github.com/commitgate/commitgate/test/forge"
+	"github.com/commitgate/commitgate/test/syncagent"
+)
+
+// The people of the lab. Alice and Bob sign; Carol has every right that RBAC knows and signs nothing; Mallory is nobody.
+const (
+	Carol       = "carol@shop.example"
+	FluxUser    = "system:serviceaccount:flux-system:kustomize-controller"
+	ArgoCDUser  = "system:serviceaccount:argocd:argocd-application-controller"
+	WebhookName = "gate.commitgate.dev"
+)
+
+// seed is what the repository and the cluster hold at first.
+//
+//go:embed seed
+var seed embed.FS
+
+// Config says where a lab lives and how it is watched.
+type Config struct {
+	Dir string // holds everything; it must exist
+	// Commitgate is the program under test: bin/commitgate of this module if it is empty.
+	Commitgate string
+	// Progress is told when a part stands; it may be nil.
+	Progress func(part, what string, took time.Duration)
+}
+
+// Lab is a running installation.
+type Lab struct {
+	Dir        string
+	Cluster    *cluster.Cluster
+	Forge      *forge.Forge
+	Repository *forge.Repository // apps/shop is applied by Flux, apps/payments by Argo CD
+	Anchor     git.ID            // the trust anchor: the first commit
+	Gate       *Gate
+
+	Alice   *forge.Person // signs with SSH
+	Bob     *forge.Person // signs with OpenPGP
+	Mallory *forge.Person // signs with a key that nobody knows
+
+	Flux   *syncagent.Flux
+	ArgoCD *syncagent.ArgoCD
+
+	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
+	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
+
+	progress func(part, what string, took time.Duration)
+}
+
+// Start builds a lab. The caller must Stop it.
+func Start(ctx context.Context, config Config) (*Lab, error) {
+	l := &Lab{Dir: config.Dir, progress: config.Progress}
+	if l.progress == nil {
+		l.progress = func(string, string, time.Duration) {}
+	}
+	parts := []func(context.Context) error{
+		l.startCluster,
+		l.startForge,
+		l.bootstrap,
+		func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate) },
+	}
+	for _, part := range parts {
+		if err := part(ctx); err != nil {
+			return nil, errors.Join(err, l.Stop())
+		}
+	}
+	return l, nil
+}
+
+// Stop ends everything that the lab started. Its folder stays.
+func (l *Lab) Stop() error {
+	var errs []error
+	if l.Gate != nil {
+		errs = append(errs, l.Gate.Kill())
+	}
+	if l.Forge != nil {
+		errs = append(errs, l.Forge.Close())
+	}
+	if l.Cluster != nil {
+		errs = append(errs, l.Cluster.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Lab) startCluster(ctx context.Context) error {
+	began := time.Now()
+	dir := filepath.Join(l.Dir, "cluster")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	c, err := cluster.Start(ctx, cluster.Config{Dir: dir})
+	if err != nil {
+		return err
+	}
+	l.Cluster = c
+	if l.AdminConfig, err = c.Kubeconfig("admin", c.Admin()); err != nil {
+		return err
+	}
+	version, err := c.Kubectl(ctx, l.AdminConfig, "", "version", "--output=yaml")
+	if err != nil {
+		return err
+	}
+	l.progress("control plane", fmt.Sprintf("Kubernetes %s at %s", serverVersion(version), c.URL()), time.Since(began))
+	return nil
+}
+
+// serverVersion finds the gitVersion of the server in what `kubectl version` says.
+func serverVersion(text string) string {
+	_, server, _ := strings.Cut(text, "serverVersion:")
+	_, version, _ := strings.Cut(server, "gitVersion: ")
+	version, _, _ = strings.Cut(version, "\n")
+	return version
+}
+
+func (l *Lab) startForge(ctx context.Context) error {
+	began := time.Now()
+	f, err := forge.New(filepath.Join(l.Dir, "forge"))
+	if err != nil {
+		return err
+	}
+	l.Forge = f
+	if l.Alice, err = f.WithSSHKey(ctx, "Alice Archer", "alice@shop.example"); err != nil {
+		return err
+	}
+	if l.Bob, err = f.WithOpenPGPKey(ctx, "Bob Baker", "bob@shop.example"); err != nil {
+		return err
+	}
+	if l.Mallory, err = f.WithSSHKey(ctx, "Alice Archer", "alice@shop.example"); err != nil { // takes Alice's name, but has not her key
+		return err
+	}
+	if l.Repository, err = f.Create(ctx, "infra"); err != nil {
+		return err
+	}
+	l.Anchor, err = l.Repository.Publish(ctx, l.Alice, "begin", map[string]string{"README.md": "What runs in the cluster.\n"})
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		author *forge.Person
+		folder string
+	}{{l.Alice, "apps/shop"}, {l.Bob, "apps/payments"}} {
+		files, err := seedFiles(step.folder)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Repository.Publish(ctx, step.author, "add "+step.folder, files); err != nil {
+			return err
+		}
+	}
+	head, err := l.Repository.Head(ctx)
+	if err != nil {
+		return err
+	}
+	l.progress("repository", fmt.Sprintf("%s  %s @ %s, signed by Alice (%s) and Bob (%s)",
+		l.Repository.URL(), forge.Branch, head.Short(), l.Alice.Kind(), l.Bob.Kind()), time.Since(began))
+	return nil
+}
+
+// seedFiles are the files of one folder of the seed, by their path.
+func seedFiles(folder string) (map[string]string, error) {
+	files := map[string]string{}
+	root, err := fs.Sub(seed, "seed")
+	if err != nil {
+		return nil, err
+	}
+	err = fs.WalkDir(root, folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(root, path)
+		files[path] = string(data)
+		return err
+	})
+	return files, err
+}
+
+// ReplaceIn replaces a piece of a file in the working copy of the repository.
+func (l *Lab) ReplaceIn(path, before, after string) error {
+	text, err := l.Repository.Read(path)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(text, before) {
+		return fmt.Errorf("%s does not hold %q", path, before)
+	}
+	return l.Repository.Write(path, strings.ReplaceAll(text, before, after))
+}
+
+// bootstrap makes what a cluster has before it has a gate, and the identities of everybody who will ask for something.
+func (l *Lab) bootstrap(ctx context.Context) error {
+	began := time.Now()
+	manifests, err := seed.ReadFile("seed/bootstrap.yaml")
+	if err != nil {
+		return err
+	}
+	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
+		return err
+	}
+	carol, err := l.Cluster.User(Carol)
+	if err != nil {
+		return err
+	}
+	if l.CarolConfig, err = l.Cluster.Kubeconfig("carol", carol); err != nil {
+		return err
+	}
+	gate, err := l.Cluster.ServiceAccount(ctx, "commitgate-system", "commitgate", "")
+	if err != nil {
+		return err
+	}
+	if l.GateConfig, err = l.Cluster.Kubeconfig("commitgate", gate); err != nil {
+		return err
+	}
+	flux, err := l.Cluster.ServiceAccount(ctx, "flux-system", "kustomize-controller", "kustomize-controller-0")
+	if err != nil {
+		return err
+	}
+	if l.FluxConfig, err = l.Cluster.Kubeconfig("flux", flux); err != nil {
+		return err
+	}
+	argocd, err := l.Cluster.ServiceAccount(ctx, "argocd", "argocd-application-controller", "argocd-application-controller-0")
+	if err != nil {
+		return err
+	}
+	if l.ArgoCDConfig, err = l.Cluster.Kubeconfig("argocd", argocd); err != nil {
+		return err
+	}
+	source := func(path string) syncagent.Source {
+		return syncagent.Source{URL: l.Repository.URL(), Branch: forge.Branch, Path: path}
+	}
+	if l.Flux, err = syncagent.NewFlux(flux, "flux-system", "shop", source("apps/shop")); err != nil {
+		return err
+	}
+	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", source("apps/payments"))
+	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
+	return nil
+}
+
+// applyBootstrap tries again while the controllers have not yet made the things that every new namespace gets.
+func (l *Lab) applyBootstrap(ctx context.Context, manifests string) error {
+	return l.Eventually(ctx, func(ctx context.Context) error {
+		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, manifests, "apply", "--filename=-")
+		return err
+	})
+}
+
+const (
+	patience = time.Minute            // longer than anything here takes on a busy machine
+	pause    = 100 * time.Millisecond // between two looks
+)
+
+// Eventually tries until there is no error, and gives up with the last one after a minute.
+func (l *Lab) Eventually(ctx context.Context, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := try(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w; last: %w", ctx.Err(), err)
+		case <-time.After(pause):
+		}
+	}
+}
