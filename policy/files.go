@@ -20,8 +20,7 @@ const (
 
 // files are what one folder holds that can matter to policy, by kind.
 type files struct {
-	rego   []file // policies
-	tests  []file // *_test.rego
+	rego   []file
 	data   []file // data.json, data.yaml: documents under data, by folder
 	object []file // YAML or JSON that speaks of gatekeeper.sh
 }
@@ -97,8 +96,6 @@ func readBounded(fsys fs.FS, name string) ([]byte, error) {
 func classify(name string) func(*files, file) {
 	ext := path.Ext(name)
 	switch {
-	case ext == ".rego" && strings.HasSuffix(name, "_test.rego"):
-		return func(fs *files, f file) { fs.tests = append(fs.tests, f) }
 	case ext == ".rego":
 		return func(fs *files, f file) { fs.rego = append(fs.rego, f) }
 	case ext != ".yaml" && ext != ".yml" && ext != ".json":

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -100,7 +102,7 @@ func load(ctx context.Context, limits Limits, tests bool, folders ...folder) (*S
 			src.compile(ctx, s, &p)
 		}
 		if p.err() == nil && tests {
-			src.test(ctx, &p)
+			src.test(ctx, time.Now(), &p)
 		}
 		src.writeDigest(digest)
 		s.revisions = append(s.revisions, Revision{f.repository, f.commit, git.Path(f.root)})
@@ -127,26 +129,29 @@ func read(ctx context.Context, f folder, p *problems) (*source, error) {
 	if src.files, err = readFiles(ctx, f.fsys, f.root, p); err != nil {
 		return nil, fmt.Errorf("read policies in %s: %w", f.root, err)
 	}
-	static, err := src.data(p)
-	if err != nil {
+	if err := src.parse(p); err != nil {
 		return nil, err
 	}
-	for _, g := range []struct {
-		files []file
-		test  bool
-	}{{src.files.rego, false}, {src.files.tests, true}} {
-		for _, f := range g.files {
-			m, err := parse(f, g.test)
-			if err != nil {
-				p.addErr(f.path, 1, err)
-				continue
-			}
-			src.modules = append(src.modules, m)
-		}
-	}
-	src.universe = newUniverse(packs(src.modules), static)
 	src.objects(ctx, p)
 	return src, nil
+}
+
+// parse reads Rego and data files.
+func (src *source) parse(p *problems) error {
+	static, err := src.data(p)
+	if err != nil {
+		return err
+	}
+	for _, f := range src.files.rego {
+		m, err := parse(f)
+		if err != nil {
+			p.addErr(f.path, 1, err)
+			continue
+		}
+		src.modules = append(src.modules, m)
+	}
+	src.universe = newUniverse(packs(src.modules), static)
+	return nil
 }
 
 // data merges the data files: the document of a/b/data.yaml stands at data.a.b, as in an OPA bundle.
@@ -186,11 +191,7 @@ func (src *source) data(p *problems) (map[string]any, error) {
 func (src *source) objects(ctx context.Context, p *problems) {
 	var constraints []document
 	for _, f := range src.files.object {
-		docs, err := documents(f)
-		if err != nil {
-			p.addErr(f.path, 1, err)
-			continue
-		}
+		docs := src.split(f, p)
 		before := len(src.suites)
 		for _, d := range docs {
 			switch group, kind := d.group(), d.str("kind"); {
@@ -211,6 +212,28 @@ func (src *source) objects(ctx context.Context, p *problems) {
 		}
 	}
 	src.constrain(constraints, p)
+}
+
+func (src *source) split(f file, p *problems) []document {
+	docs, err := documents(f)
+	if err != nil {
+		p.addErr(f.path, 1, err)
+	}
+	return docs
+}
+
+// findSuites is objects for tests alone: a library's samples need not make a set.
+func (src *source) findSuites(p *problems) {
+	for _, f := range src.files.object {
+		if !bytes.Contains(f.content, []byte(suiteGroup+"/")) {
+			continue
+		}
+		for _, d := range src.split(f, p) {
+			if d.group() == suiteGroup && d.str("kind") == "Suite" {
+				src.suites = append(src.suites, d)
+			}
+		}
+	}
 }
 
 func (src *source) template(ctx context.Context, d document, p *problems) {
@@ -387,6 +410,16 @@ func (src *source) rule(ctx context.Context, pk *pack, st *store) (*rule, error)
 	return r, err
 }
 
+func (src *source) policies() []file {
+	var out []file
+	for _, m := range src.modules {
+		if !m.test {
+			out = append(out, m.file)
+		}
+	}
+	return out
+}
+
 func actionOf(name string) Action {
 	if name == "warn" || strings.HasPrefix(name, "warn_") {
 		return Warn
@@ -434,7 +467,7 @@ func uniqueKinds(in []Kind) []Kind {
 func (src *source) writeDigest(w io.Writer) {
 	type entry struct{ Path, Sum string }
 	var entries []entry
-	for _, group := range [][]file{src.files.rego, src.files.data, src.judging} {
+	for _, group := range [][]file{src.policies(), src.files.data, src.judging} {
 		for _, f := range group {
 			sum := sha256.Sum256(f.content)
 			entries = append(entries, entry{path.Join(f.dir, path.Base(f.path)), hex.EncodeToString(sum[:])})

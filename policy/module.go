@@ -34,19 +34,36 @@ func pkgName(ref ast.Ref) string {
 }
 
 // parse reads a file in today's Rego, and if that fails in the syntax before OPA 1.0. A text that both accept means the same in both.
-func parse(f file, test bool) (*module, error) {
+func parse(f file) (*module, error) {
 	tree, err := parseAs(f.path, f.content, ast.RegoV1)
 	if err == nil {
-		return &module{file: f, tree: tree, test: test}, nil
+		return &module{file: f, tree: tree, test: isTest(f.path, tree)}, nil
 	}
 	old, oldErr := parseAs(f.path, f.content, ast.RegoV0)
 	if oldErr == nil {
-		return &module{file: f, tree: old, test: test, v0: true}, nil
+		return &module{file: f, tree: old, test: isTest(f.path, old), v0: true}, nil
 	}
 	if lastRow(oldErr) > lastRow(err) { // the reading that got further is the one that was meant
 		return nil, oldErr
 	}
 	return nil, err
+}
+
+// isTest tells tests from policies: by the file's name, or because it has tests and nothing that is asked.
+func isTest(name string, m *ast.Module) bool {
+	if strings.HasSuffix(name, "_test.rego") {
+		return true
+	}
+	tests := false
+	for _, r := range m.Rules {
+		switch n := ruleName(r); {
+		case entryName.MatchString(n):
+			return false
+		case strings.HasPrefix(n, "test_"):
+			tests = true
+		}
+	}
+	return tests
 }
 
 func parseAs(name string, text []byte, v ast.RegoVersion) (*ast.Module, error) {
