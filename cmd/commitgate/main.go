@@ -79,6 +79,6 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newAudit())
+	root.AddCommand(newAudit(), newPolicy())
 	return root
 }
