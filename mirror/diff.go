@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"slices"
@@ -42,23 +43,27 @@ func (r *Repository) diff(ctx context.Context, dir string, from, to git.ID, path
 	// Both are in git's order, in which a file and a folder of the same name are two different keys.
 	for len(a) > 0 || len(b) > 0 {
 		var x, y objects.TreeEntry
+		order := 0
 		switch {
-		case len(b) == 0 || len(a) > 0 && sortKey(a[0]) < sortKey(b[0]):
-			x, a = a[0], a[1:]
-		case len(a) == 0 || sortKey(b[0]) < sortKey(a[0]):
-			y, b = b[0], b[1:]
+		case len(a) == 0:
+			order = 1
+		case len(b) == 0:
+			order = -1
 		default:
-			x, y, a, b = a[0], b[0], a[1:], b[1:]
+			order = a[0].Compare(&b[0])
 		}
-		if x.ID == y.ID && x.Mode == y.Mode {
+		if order <= 0 {
+			x, a = a[0], a[1:]
+		}
+		if order >= 0 {
+			y, b = b[0], b[1:]
+		}
+		if order == 0 && x.Mode == y.Mode && x.SameObject(&y) {
 			continue
 		}
-		name := path.Join(dir, x.Name+y.Name)
-		if x.Name == y.Name {
-			name = path.Join(dir, x.Name)
-		}
+		name := path.Join(dir, cmp.Or(x.Name, y.Name))
 		if x.Mode == objects.ModeFolder || y.Mode == objects.ModeFolder {
-			if err := r.diff(ctx, name, x.ID, y.ID, paths); err != nil {
+			if err := r.diff(ctx, name, x.ID(), y.ID(), paths); err != nil {
 				return err
 			}
 			continue

@@ -131,9 +131,9 @@ func (f *folderSource) mark(ctx context.Context, commit git.ID, known map[git.ID
 		}
 		for _, e := range entries {
 			if e.Mode == objects.ModeFolder {
-				queue = append(queue, e.ID)
+				queue = append(queue, e.ID())
 			} else {
-				known[e.ID] = true
+				known[e.ID()] = true
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"sync"
@@ -87,18 +88,21 @@ var (
 	_ fs.StatFS     = (*tree)(nil)
 )
 
+// entry is an entry of a tree, or the root, which is in none.
+type entry struct {
+	objects.TreeEntry
+	id git.ID
+}
+
 // lookup finds the entry at a path.
-func (t *tree) lookup(op, name string) (objects.TreeEntry, error) {
-	fail := func(err error) (objects.TreeEntry, error) {
-		return objects.TreeEntry{}, &fs.PathError{Op: op, Path: name, Err: err}
+func (t *tree) lookup(op, name string) (entry, error) {
+	fail := func(err error) (entry, error) {
+		return entry{}, &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	if !fs.ValidPath(name) {
 		return fail(fs.ErrInvalid)
 	}
-	at := objects.TreeEntry{Name: ".", Mode: objects.ModeFolder, ID: t.root}
-	if name == "." {
-		return at, nil
-	}
+	at := entry{objects.TreeEntry{Name: ".", Mode: objects.ModeFolder}, t.root}
 	for part := range segments(name) {
 		switch at.Mode {
 		case objects.ModeFolder:
@@ -109,7 +113,7 @@ func (t *tree) lookup(op, name string) (objects.TreeEntry, error) {
 		default:
 			return fail(fs.ErrNotExist)
 		}
-		entries, err := t.r.tree(at.ID)
+		entries, err := t.r.tree(at.id)
 		if err != nil {
 			return fail(err)
 		}
@@ -117,14 +121,15 @@ func (t *tree) lookup(op, name string) (objects.TreeEntry, error) {
 		if i < 0 {
 			return fail(fs.ErrNotExist)
 		}
-		at = entries[i]
+		at = entry{entries[i], entries[i].ID()}
 	}
 	return at, nil
 }
 
-func segments(name string) func(yield func(string) bool) {
+// segments are the names on the way down to a valid path; none for the root.
+func segments(name string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for name != "" {
+		for name != "" && name != "." {
 			i := 0
 			for i < len(name) && name[i] != '/' {
 				i++
@@ -137,22 +142,16 @@ func segments(name string) func(yield func(string) bool) {
 	}
 }
 
-// find looks for a name among entries in git's order, in which a folder is sorted as if its name ended in a slash.
+// find looks for a name, of a file or a folder, among entries in git's order.
 func find(entries []objects.TreeEntry, name string) int {
-	for _, key := range []string{name, name + "/"} {
-		i, ok := slices.BinarySearchFunc(entries, key, func(e objects.TreeEntry, key string) int { return cmp.Compare(sortKey(e), key) })
+	for _, mode := range []objects.Mode{objects.ModeFile, objects.ModeFolder} {
+		key := objects.TreeEntry{Name: name, Mode: mode}
+		i, ok := slices.BinarySearchFunc(entries, &key, func(e objects.TreeEntry, key *objects.TreeEntry) int { return e.Compare(key) })
 		if ok {
 			return i
 		}
 	}
 	return -1
-}
-
-func sortKey(e objects.TreeEntry) string {
-	if e.Mode == objects.ModeFolder {
-		return e.Name + "/"
-	}
-	return e.Name
 }
 
 // ID is the object id of the file or folder at a path, "" if there is none.
@@ -161,7 +160,7 @@ func (t *tree) ID(p git.Path) (git.ID, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	return e.ID, err
+	return e.id, err
 }
 
 func (t *tree) Open(name string) (fs.File, error) {
@@ -171,13 +170,13 @@ func (t *tree) Open(name string) (fs.File, error) {
 	}
 	if e.Mode == objects.ModeFolder {
 		entries, err := t.ReadDir(name)
-		return &folder{info: t.info(e), entries: entries}, err
+		return &folder{info: info{e.TreeEntry, 0}, entries: entries}, err
 	}
 	content, err := t.content("open", name, e)
 	if err != nil {
 		return nil, err
 	}
-	return &file{Reader: bytes.NewReader(content), info: info{e, int64(len(content))}}, nil
+	return &file{Reader: bytes.NewReader(content), info: info{e.TreeEntry, int64(len(content))}}, nil
 }
 
 func (t *tree) ReadFile(name string) ([]byte, error) {
@@ -189,7 +188,7 @@ func (t *tree) ReadFile(name string) ([]byte, error) {
 	return slices.Clone(content), err
 }
 
-func (t *tree) content(op, name string, e objects.TreeEntry) ([]byte, error) {
+func (t *tree) content(op, name string, e entry) ([]byte, error) {
 	fail := func(err error) ([]byte, error) { return nil, &fs.PathError{Op: op, Path: name, Err: err} }
 	switch e.Mode {
 	case objects.ModeSymlink:
@@ -199,9 +198,9 @@ func (t *tree) content(op, name string, e objects.TreeEntry) ([]byte, error) {
 	case objects.ModeFolder:
 		return fail(errors.New("is a folder"))
 	}
-	kind, content, err := t.r.store.Read(e.ID)
+	kind, content, err := t.r.store.Read(e.id)
 	if err == nil && kind != objects.Blob {
-		err = fmt.Errorf("object %s is a %s, not a blob", e.ID, kind)
+		err = fmt.Errorf("object %s is a %s, not a blob", e.id, kind)
 	}
 	if err != nil {
 		return fail(err)
@@ -219,7 +218,7 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 		_, err := t.content("open", name, e)
 		return nil, cmp.Or(err, error(&fs.PathError{Op: "open", Path: name, Err: errors.New("is not a folder")}))
 	}
-	entries, err := t.r.tree(e.ID)
+	entries, err := t.r.tree(e.id)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
@@ -237,10 +236,8 @@ func (t *tree) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dirEntry{t, name, e}.Info()
+	return dirEntry{t, name, e.TreeEntry}.Info()
 }
-
-func (t *tree) info(e objects.TreeEntry) info { return info{TreeEntry: e} }
 
 type dirEntry struct {
 	t    *tree
@@ -257,7 +254,7 @@ func (d dirEntry) Info() (fs.FileInfo, error) {
 	if d.e.Mode != objects.ModeFile && d.e.Mode != objects.ModeExecutable {
 		return info{TreeEntry: d.e}, nil
 	}
-	content, err := d.t.content("stat", d.path, d.e)
+	content, err := d.t.content("stat", d.path, entry{d.e, d.e.ID()})
 	return info{d.e, int64(len(content))}, err
 }
 

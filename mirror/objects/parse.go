@@ -2,6 +2,7 @@ package objects
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -24,34 +25,62 @@ const (
 type TreeEntry struct {
 	Name string
 	Mode Mode
-	ID   git.ID
+
+	id     name
+	format Format
+}
+
+// ID is the object id of the file or folder.
+func (e *TreeEntry) ID() git.ID {
+	if e.format == 0 { // the zero value: no entry
+		return ""
+	}
+	return e.id.id(e.format)
+}
+
+// SameObject tells whether two entries name the same object, without spelling out the ids.
+func (e *TreeEntry) SameObject(o *TreeEntry) bool { return e.id == o.id && e.format == o.format }
+
+// Compare tells the order of two entries in a tree: by name, where that of a folder ends in a slash. A file and a folder of
+// one name are not equal.
+func (e *TreeEntry) Compare(o *TreeEntry) int {
+	n := min(len(e.Name), len(o.Name))
+	if c := strings.Compare(e.Name[:n], o.Name[:n]); c != 0 {
+		return c
+	}
+	return cmp.Compare(e.after(n), o.after(n))
+}
+
+// after is the byte behind the first n of the name as it is sorted; 0 at its end.
+func (e *TreeEntry) after(n int) byte {
+	switch {
+	case n < len(e.Name):
+		return e.Name[n]
+	case e.Mode == ModeFolder:
+		return '/'
+	}
+	return 0
 }
 
 // ParseTree reads a tree object. Names that could lead out of the tree or into a Git folder, duplicates and wrong order are errors, as
 // in git-fsck: two readers of such a tree could see different files.
 func ParseTree(content []byte, f Format) ([]TreeEntry, error) {
-	entries := make([]TreeEntry, 0, len(content)/40)
-	last := ""
-	for len(content) > 0 {
-		line, n, rest, err := nextEntry(content, f)
+	text := string(content) // the names are parts of this one string
+	entries := make([]TreeEntry, 0, len(content)/(int(f)+16))
+	for at := 0; at < len(content); {
+		line, id, rest, err := nextEntry(content[at:], f)
 		if err != nil {
 			return nil, err
 		}
-		content = rest
-		mode, file, err := entryHead(line)
-		if err != nil {
+		e := TreeEntry{id: id, format: f}
+		if e.Mode, e.Name, err = entryHead(text[at : at+len(line)]); err != nil {
 			return nil, err
 		}
-		// Git sorts folders as if their names ended in a slash.
-		key := file
-		if mode == ModeFolder {
-			key += "/"
+		if n := len(entries); n > 0 && (entries[n-1].Compare(&e) >= 0 || e.Mode == ModeFolder && hasFile(entries, e.Name)) {
+			return nil, fmt.Errorf("%w: tree entry %q is out of order or there twice", ErrCorrupt, e.Name)
 		}
-		if key <= last || mode == ModeFolder && hasFile(entries, file) {
-			return nil, fmt.Errorf("%w: tree entry %q is out of order or there twice", ErrCorrupt, file)
-		}
-		last = key
-		entries = append(entries, TreeEntry{Name: file, Mode: mode, ID: n.id(f)})
+		entries = append(entries, e)
+		at = len(content) - len(rest)
 	}
 	return entries, nil
 }
@@ -76,8 +105,8 @@ func nextEntry(content []byte, f Format) (line []byte, n name, rest []byte, err 
 	return line, n, rest[f:], nil
 }
 
-func entryHead(line []byte) (Mode, string, error) {
-	octal, file, ok := strings.Cut(string(line), " ")
+func entryHead(line string) (Mode, string, error) {
+	octal, file, ok := strings.Cut(line, " ")
 	var mode Mode
 	for _, c := range octal {
 		if c < '0' || c > '7' || mode > 0o777777 {
