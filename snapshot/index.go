@@ -4,9 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
-	"time"
 
-	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/manifest"
 )
 
@@ -41,17 +39,16 @@ func (x *index) all() iter.Seq[*Entry] {
 }
 
 // New makes a snapshot of these declared objects. Of two with the same key the last stays: that there are none is the caller's care.
-func New(revisions map[string]*Revision, types *account.Types, published time.Time, entries []*Entry) *Snapshot {
+func New(p Parts, entries []*Entry) *Snapshot {
 	empty := &Snapshot{index: &index{seed: maphash.MakeSeed()}}
-	return empty.Next(revisions, types, published, entries, nil)
+	return empty.Next(p, entries, nil)
 }
 
 // Next makes the snapshot after this one: with these entries in the place of those with the same key, and without the gone ones.
 // What did not change is shared.
-func (s *Snapshot) Next(revisions map[string]*Revision, types *account.Types, published time.Time, put []*Entry, gone []manifest.Key) *Snapshot {
-	next := &Snapshot{Revisions: revisions, Published: published, Types: types, index: s.index}
+func (s *Snapshot) Next(p Parts, put []*Entry, gone []manifest.Key) *Snapshot {
 	if len(put) == 0 && len(gone) == 0 {
-		return next
+		return &Snapshot{p, s.index}
 	}
 	b := builder{old: s.index, x: &index{seed: s.index.seed, shards: s.index.shards, n: s.index.n}, out: make(map[*Entry]bool), kinds: make(map[kind]bool)}
 	for _, k := range gone {
@@ -61,13 +58,14 @@ func (s *Snapshot) Next(revisions map[string]*Revision, types *account.Types, pu
 		b.set(e.Key, e)
 	}
 	b.sortIntoKinds(put)
-	next.index = b.x
-	return next
+	return &Snapshot{p, b.x}
 }
 
 // Heard is the same truth, heard of again: with other times of the last fetch.
 func (s *Snapshot) Heard(revisions map[string]*Revision) *Snapshot {
-	return s.Next(revisions, s.Types, s.Published, nil, nil)
+	p := s.Parts
+	p.Revisions = revisions
+	return &Snapshot{p, s.index}
 }
 
 // builder makes an index out of an old one.

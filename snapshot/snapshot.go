@@ -37,14 +37,18 @@ type Entry struct {
 	Signatures []signing.Signature
 }
 
-// Snapshot is the truth of one moment. New and Next make it.
-type Snapshot struct {
+// Parts are what a snapshot consists of beside its declared objects.
+type Parts struct {
 	Revisions map[string]*Revision // by repository
 	Published time.Time            // when its objects became the truth
 	Types     *account.Types
 	// Policies of the revisions, nil if none are configured.
 	Policies *policy.Set
+}
 
+// Snapshot is the truth of one moment. New and Next make it.
+type Snapshot struct {
+	Parts
 	index *index
 }
 

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/manifest"
@@ -55,7 +54,7 @@ func check(t *testing.T, s *snapshot.Snapshot, want map[manifest.Key]*snapshot.E
 func TestSnapshotsDoNotChangeEachOther(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	want := make(map[manifest.Key]*snapshot.Entry)
-	s := snapshot.New(nil, nil, time.Time{}, nil)
+	s := snapshot.New(snapshot.Parts{}, nil)
 	type made struct {
 		s    *snapshot.Snapshot
 		want map[manifest.Key]*snapshot.Entry
@@ -77,7 +76,7 @@ func TestSnapshotsDoNotChangeEachOther(t *testing.T) {
 		for _, e := range put {
 			want[e.Key] = e
 		}
-		s = s.Next(nil, nil, time.Time{}, put, gone)
+		s = s.Next(snapshot.Parts{}, put, gone)
 		line = append(line, made{s, maps.Clone(want)})
 	}
 	for _, m := range line {
@@ -87,12 +86,12 @@ func TestSnapshotsDoNotChangeEachOther(t *testing.T) {
 
 // A record must name the revision that was the truth, not the one with which an entry first came.
 func TestRevisionOfIsTheNewestThatHoldsTheEntry(t *testing.T) {
-	at := func(id git.ID) map[string]*snapshot.Revision {
-		return map[string]*snapshot.Revision{"fleet": {Repository: "fleet", Commit: &git.Commit{ID: id}}}
+	at := func(id git.ID) snapshot.Parts {
+		return snapshot.Parts{Revisions: map[string]*snapshot.Revision{"fleet": {Repository: "fleet", Commit: &git.Commit{ID: id}}}}
 	}
 	kept, replaced, now := entry("A", "kept"), entry("A", "changed"), entry("A", "changed")
-	first := snapshot.New(at("1"), nil, time.Time{}, []*snapshot.Entry{kept, replaced})
-	second := first.Next(at("2"), nil, time.Time{}, []*snapshot.Entry{now}, nil)
+	first := snapshot.New(at("1"), []*snapshot.Entry{kept, replaced})
+	second := first.Next(at("2"), []*snapshot.Entry{now}, nil)
 	truth := &snapshot.Truth{Current: second, Recent: []*snapshot.Snapshot{first}}
 	for e, want := range map[*snapshot.Entry]git.ID{kept: "2", now: "2", replaced: "1"} {
 		if r := truth.RevisionOf(e); r.Commit.ID != want {
@@ -109,7 +108,7 @@ func BenchmarkLookup(b *testing.B) {
 			for i := range n {
 				entries = append(entries, entry("A", fmt.Sprint(i)))
 			}
-			s := snapshot.New(nil, nil, time.Time{}, entries)
+			s := snapshot.New(snapshot.Parts{}, entries)
 			for i := 0; b.Loop(); i++ {
 				if s.Lookup(entries[i%n].Key) == nil {
 					b.Fatal("not found")
