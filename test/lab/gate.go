@@ -30,6 +30,7 @@ type Gate struct {
 	Config  string // the configuration file
 	Data    string // mirror, verified revision, certificate authority and audit log
 
+	kubeconfig     string // "" without a cluster
 	listen, health string // addresses
 	log            string
 	process        *cluster.Process
@@ -51,7 +52,10 @@ func (l *Lab) startGate(ctx context.Context, program string) error {
 	if err := l.writeConfig(config); err != nil {
 		return err
 	}
-	g := &Gate{Program: program, Config: config, Data: filepath.Join(l.Dir, "gate"), log: filepath.Join(l.Dir, "commitgate.log")}
+	g := &Gate{
+		Program: program, Config: config, Data: filepath.Join(l.Dir, "gate"),
+		kubeconfig: l.GateConfig, log: filepath.Join(l.Dir, "commitgate.log"),
+	}
 	var err error
 	if g.listen, err = freeAddress(); err != nil {
 		return err
@@ -61,9 +65,6 @@ func (l *Lab) startGate(ctx context.Context, program string) error {
 	}
 	l.Gate = g
 	if err := g.Start(ctx); err != nil {
-		return err
-	}
-	if err := l.register(ctx); err != nil {
 		return err
 	}
 	l.progress("gate", fmt.Sprintf("commitgate serve --config %s", config), time.Since(began))
@@ -101,7 +102,12 @@ func freeAddress() (string, error) {
 
 // Start starts the gate on what it already has in its folder, and waits until it is ready.
 func (g *Gate) Start(ctx context.Context) error {
-	p, err := cluster.Run(g.log, g.Program, "serve", "--config="+g.Config, "--data="+g.Data, "--listen="+g.listen, "--health="+g.health)
+	owners := "--no-cluster"
+	if g.kubeconfig != "" {
+		owners = "--kubeconfig=" + g.kubeconfig
+	}
+	p, err := cluster.Run(g.log, g.Program, "serve", "--config="+g.Config, "--data="+g.Data,
+		"--listen="+g.listen, "--probe-listen="+g.health, owners, "--log-format=text")
 	if err != nil {
 		return err
 	}
@@ -161,6 +167,12 @@ func (g *Gate) Run(ctx context.Context, args ...string) (string, int, error) {
 	return string(out), 0, err
 }
 
+// Address is where the gate takes reviews, and the authority by which to know it.
+func (g *Gate) Address() (url string, ca []byte, err error) {
+	ca, err = os.ReadFile(filepath.Join(g.Data, "ca", "ca.crt"))
+	return "https://" + g.listen + "/review", ca, err
+}
+
 // AuditLog is the folder of the gate's audit log.
 func (g *Gate) AuditLog() string { return filepath.Join(g.Data, "audit") }
 
@@ -169,7 +181,7 @@ func (g *Gate) Log() string { return g.log }
 
 // register puts the gate in front of the API server: every change of everything, closed if the gate does not answer.
 func (l *Lab) register(ctx context.Context) error {
-	ca, err := os.ReadFile(filepath.Join(l.Gate.Data, "tls", "ca.crt"))
+	url, ca, err := l.Gate.Address()
 	if err != nil {
 		return err
 	}
@@ -177,7 +189,7 @@ func (l *Lab) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	configuration := Webhook("https://"+l.Gate.listen+"/review", ca)
+	configuration := registration(url, ca)
 	if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
 		return err
 	}
@@ -192,9 +204,9 @@ func (l *Lab) register(ctx context.Context) error {
 	})
 }
 
-// Webhook is the registration of a gate: all operations on everything, under any version; closed when the gate is away. What cannot change
+// registration is a webhook's: all operations on everything, under any version; closed when the gate is away. What cannot change
 // anything that Git declares does not cost a call.
-func Webhook(url string, ca []byte) *admissionregistrationv1.ValidatingWebhookConfiguration {
+func registration(url string, ca []byte) *admissionregistrationv1.ValidatingWebhookConfiguration {
 	fail, equivalent, none := admissionregistrationv1.Fail, admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
 	all, timeout := admissionregistrationv1.AllScopes, int32(5)
 	return &admissionregistrationv1.ValidatingWebhookConfiguration{

@@ -37,6 +37,8 @@ type Config struct {
 	Dir string // holds everything; it must exist
 	// Commitgate is the program under test: bin/commitgate of this module if it is empty.
 	Commitgate string
+	// WithoutCluster starts the Git host and the gate only.
+	WithoutCluster bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -69,11 +71,10 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
-	parts := []func(context.Context) error{
-		l.startCluster,
-		l.startForge,
-		l.bootstrap,
-		func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate) },
+	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate) }
+	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.register}
+	if config.WithoutCluster {
+		parts = []func(context.Context) error{l.startForge, startGate}
 	}
 	for _, part := range parts {
 		if err := part(ctx); err != nil {
