@@ -11,7 +11,8 @@ help: ## list what there is
 
 .PHONY: build
 build: ## the gate and its tools: bin/commitgate
-	go build -o bin/ ./cmd/commitgate
+	@echo "building bin/commitgate (minutes the first time)"
+	@go build -o bin/ ./cmd/commitgate
 
 .PHONY: controlplane
 controlplane: ## a real Kubernetes control plane for tests and the demo, into bin/ (minutes the first time)
@@ -23,7 +24,7 @@ demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=
 
 .PHONY: test
 test: tools build controlplane ## every test, also those against the real control plane
-	CI=1 go test $(ARGS) ./...
+	CI=1 go test -timeout 30m $(ARGS) ./...
 
 .PHONY: bench
 bench: build controlplane ## what a request costs, against a webhook that does nothing

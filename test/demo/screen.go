@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/commitgate/commitgate/test/lab"
 	"github.com/commitgate/commitgate/test/story"
@@ -68,6 +69,9 @@ func (s *screen) begin(step story.Step) {
 // margin is where the answers stand, below what was done.
 const margin = "                "
 
+// width is how long a line below a step may be: with the margin it fits a terminal of 120 columns.
+const width = 102
+
 // end shows how a step ended, and what was said.
 func (s *screen) end(step story.Step, answer story.Answer, err error) {
 	if s.live {
@@ -88,11 +92,26 @@ func (s *screen) end(step story.Step, answer story.Answer, err error) {
 	}
 	s.printf("  %s %s %s %s\n", s.paint(color, sign), s.paint(color, fmt.Sprintf("%-11s", word)), s.paint(bold, step.Who), step.Does)
 	for _, line := range answer {
-		s.printf("%s%s\n", margin, s.paint(faint, line))
+		s.say(faint, line)
 	}
 	if err != nil {
-		s.printf("%s%s\n", margin, s.paint(yellow, strings.ReplaceAll(err.Error(), "\n", "\n"+margin)))
+		for line := range strings.Lines(err.Error()) {
+			s.say(yellow, strings.TrimRight(line, "\n"))
+		}
 	}
+}
+
+// say prints a line below a step, broken between words.
+func (s *screen) say(color, text string) {
+	var line string
+	for _, word := range strings.SplitAfter(text, " ") {
+		if utf8.RuneCountInString(line+strings.TrimRight(word, " ")) > width && line != "" {
+			s.printf("%s%s\n", margin, s.paint(color, strings.TrimRight(line, " ")))
+			line = "  "
+		}
+		line += word
+	}
+	s.printf("%s%s\n", margin, s.paint(color, line))
 }
 
 func (s *screen) summary(played, failed int, took time.Duration) {
