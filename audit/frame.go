@@ -24,7 +24,10 @@ type Frame struct {
 }
 
 // Sound tells whether the line's content is what its sum says.
-func (f *Frame) Sound() bool { return hex.EncodeToString(f.content[:]) == f.Sum }
+func (f *Frame) Sound() bool { return f.Content() == f.Sum }
+
+// Content is the sum that the line should have.
+func (f *Frame) Content() string { return hex.EncodeToString(f.content[:]) }
 
 // ParseFrame reads the frame of a line, without its line feed. It refuses what is not an object with ascending, hence
 // distinct, members: two readers of a line never see two different records.

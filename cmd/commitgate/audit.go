@@ -9,6 +9,6 @@ func newAudit() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAuditVerify(), newAuditTail())
+	cmd.AddCommand(newAuditVerify(), newAuditTail(), newAuditKeygen(), newAuditDigest())
 	return cmd
 }

@@ -6,74 +6,121 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/seal"
 )
 
 func newAuditVerify() *cobra.Command {
 	var output string
+	var keys, anchors []string
 	cmd := &cobra.Command{
 		Use:   "verify DIR|FILE",
 		Short: "Check that an audit log is whole and unchanged",
 		Long: `Check each record of an audit log: that its content is what its sum says, that it follows the
-one before it, and that none is missing between the first and the last.
+one before it, that none is missing; and that each shard is what its signed checkpoints say, so
+that nothing was changed or cut off since they were signed.
 
 DIR is the folder of a log, or of one of its shards; FILE is one segment.
 
 Exit status: 0 the log is sound, 1 it is not and the first bad record was named, 2 usage,
 3 it could not be read.`,
-		Example: "  commitgate audit verify /var/lib/commitgate/audit",
+		Example: "  commitgate audit verify /var/lib/commitgate/audit --key gate-0.vkey",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "table" && output != "json" {
 				return usage("-o %s: want table or json", output)
 			}
-			report, err := audit.Verify(args[0], nil)
+			options, err := verifyOptions(keys, anchors)
+			if err != nil {
+				return usage("%w", err)
+			}
+			var v verification
+			v.Report, v.Sealed, err = seal.Verify(args[0], options)
 			if errors.Is(err, fs.ErrNotExist) {
 				return usage("%w", err)
 			}
 			if err != nil {
 				return unknown(err)
 			}
-			if err := printReport(cmd.OutOrStdout(), report, output); err != nil {
+			if err := v.print(cmd.OutOrStdout(), output); err != nil {
 				return unknown(err)
 			}
-			if len(report.Problems) > 0 {
+			if len(v.Problems) > 0 {
 				return exit{exitNo, nil}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with verifier keys of the log and its witnesses, one per line")
+	cmd.Flags().StringSliceVar(&anchors, "checkpoint", nil, "file with a checkpoint that was kept elsewhere")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }
 
-func printReport(w io.Writer, r audit.Report, output string) error {
+// verifyOptions reads keys and checkpoints from files.
+func verifyOptions(keys, anchors []string) (o seal.Options, err error) {
+	for _, file := range keys {
+		vkeys, err := seal.ReadVerifiers(file)
+		if err != nil {
+			return o, err
+		}
+		vs, err := seal.ParseVerifiers(vkeys)
+		if err != nil {
+			return o, fmt.Errorf("%s: %w", file, err)
+		}
+		o.Verifiers = append(o.Verifiers, vs...)
+	}
+	for _, file := range anchors {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return o, err
+		}
+		o.Anchors = append(o.Anchors, b)
+	}
+	return o, nil
+}
+
+// verification is what `audit verify` found.
+type verification struct {
+	audit.Report
+	Sealed []seal.Result `json:"sealed"`
+}
+
+func (v verification) print(w io.Writer, output string) error {
 	if output == "json" {
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return e.Encode(v)
 	}
 	var b strings.Builder
-	if len(r.Problems) == 0 {
-		fmt.Fprintf(&b, "sound: %d records, %d to %d\n", r.Records, r.First, r.Last)
+	if len(v.Problems) == 0 {
+		fmt.Fprintf(&b, "sound: %d records, %d to %d\n", v.Records, v.First, v.Last)
 	} else {
-		fmt.Fprintf(&b, "NOT SOUND: %s\n", r.Problems[0])
-		for _, p := range r.Problems[1:] {
+		fmt.Fprintf(&b, "NOT SOUND: %s\n", v.Problems[0])
+		for _, p := range v.Problems[1:] {
 			fmt.Fprintf(&b, "           %s\n", p)
 		}
-		fmt.Fprintf(&b, "read %d records, %d to %d\n", r.Records, r.First, r.Last)
+		fmt.Fprintf(&b, "read %d records, %d to %d\n", v.Records, v.First, v.Last)
 	}
-	fmt.Fprintf(&b, "log:      %s\n", r.Origin)
-	if !r.From.IsZero() {
-		fmt.Fprintf(&b, "period:   %s to %s\n", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	fmt.Fprintf(&b, "log:      %s\n", v.Origin)
+	if !v.From.IsZero() {
+		fmt.Fprintf(&b, "period:   %s to %s\n", v.From.Format(time.RFC3339), v.To.Format(time.RFC3339))
 	}
-	fmt.Fprintf(&b, "segments: %d in %s\nlast sum: %s\n", r.Segments, strings.Join(r.Shards, ", "), r.LastSum)
-	for _, n := range r.Notes {
+	fmt.Fprintf(&b, "segments: %d\nlast sum: %s\n", v.Segments, v.LastSum)
+	for _, s := range v.Sealed {
+		fmt.Fprintf(&b, "shard:    %s, %d records, root %s; %d of them sealed", s.Shard, s.Records, s.Root, s.Sealed)
+		if len(s.SignedBy) > 0 {
+			fmt.Fprintf(&b, ", signed by %s", strings.Join(s.SignedBy, ", "))
+		}
+		b.WriteByte('\n')
+	}
+	for _, n := range v.Notes {
 		fmt.Fprintf(&b, "note:     %s\n", n)
 	}
 	_, err := io.WriteString(w, b.String())

@@ -1,0 +1,100 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Digester makes keyed digests of values that may be secret: a plain hash of a short password can be guessed. Each log and
+// shard has its own key, derived from one master key, so that digests of different periods cannot be compared,
+// and forgetting the master key makes all of them meaningless.
+type Digester struct {
+	master []byte
+	origin string
+}
+
+// minMaster is the shortest master key, in bytes.
+const minMaster = 32
+
+// lastApplied holds a copy of the whole object, secrets included.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+// NewDigester uses a master key of at least 32 bytes for the log of this origin.
+func NewDigester(master []byte, origin string) (*Digester, error) {
+	if len(master) < minMaster {
+		return nil, fmt.Errorf("digest key: %d bytes, want at least %d", len(master), minMaster)
+	}
+	if origin == "" {
+		return nil, errors.New("digest key: no origin")
+	}
+	return &Digester{bytes.Clone(master), origin}, nil
+}
+
+// LoadDigester reads the master key from a file; white space around it does not count.
+func LoadDigester(path, origin string) (*Digester, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("digest key: %w", err)
+	}
+	return NewDigester(bytes.TrimSpace(b), origin)
+}
+
+// Sum is the digest of a value in a shard: "hmac:", an id of the key, ":", and the HMAC-SHA256 in hexadecimal.
+func (d *Digester) Sum(shard string, value []byte) string {
+	key, err := hkdf.Key(sha256.New, d.master, nil, "commitgate.dev/audit-digest\x00"+d.origin+"\x00"+shard, sha256.Size)
+	if err != nil {
+		panic("audit: hkdf: " + err.Error()) // unreachable: one block is never too long
+	}
+	id := sha256.Sum256(key)
+	mac := hmac.New(sha256.New, key)
+	mac.Write(value)
+	return "hmac:" + hex.EncodeToString(id[:4]) + ":" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// Matches tells whether digest is that of the value, in constant time.
+func (d *Digester) Matches(shard, digest string, value []byte) bool {
+	return hmac.Equal([]byte(d.Sum(shard, value)), []byte(digest))
+}
+
+// Object is the digest of a Kubernetes object, given as JSON, without what the server or kubectl keeps in it for
+// themselves (managedFields, the last applied configuration).
+func (d *Digester) Object(shard string, object []byte) (string, error) {
+	plain, err := plainObject(object)
+	if err != nil {
+		return "", err
+	}
+	return d.Sum(shard, plain), nil
+}
+
+// plainObject writes an object with sorted members, and drops what does not belong to it. Its errors never quote it.
+func plainObject(object []byte) ([]byte, error) {
+	in := json.NewDecoder(bytes.NewReader(object))
+	in.UseNumber()
+	var o map[string]any
+	if err := in.Decode(&o); err != nil {
+		return nil, errors.New("digest: not a JSON object")
+	}
+	if meta, ok := o["metadata"].(map[string]any); ok {
+		delete(meta, "managedFields")
+		if annotations, ok := meta["annotations"].(map[string]any); ok {
+			if delete(annotations, lastApplied); len(annotations) == 0 {
+				delete(meta, "annotations")
+			}
+		}
+	}
+	return json.Marshal(o)
+}
+
+// Shard names the current shard of the log: the one whose digests go into the next record.
+func (l *Log) Shard() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.head.shard
+}
