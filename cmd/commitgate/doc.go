@@ -1,2 +1,50 @@
-// Commitgate is one binary: the gate (`serve`) and the tools around it.
+/*
+Commitgate is one binary: the gate (`serve`) and the tools around it. Called kubectl-commitgate it is a kubectl plugin.
+
+# A tour of the code, from the bottom up
+
+Dependencies run one way: words, facts, truth, verdict, memory, edges, programs. A test (test/imports_test.go) holds that, and
+that each heavy dependency has one door.
+
+# Words
+
+Package [github.com/commitgate/commitgate/git] holds the values of Git: ids, paths, commits, signature envelopes. It parses bytes and does no
+I/O. Package [github.com/commitgate/commitgate/api/v1alpha1] holds the words that users write: the kinds Gate and TrustedRepository, and
+the reasons that every denial, record and metric speaks in. Package [github.com/commitgate/commitgate/agent] knows the sync agents: what
+Flux, Argo CD and the others add to an object, and how they apply and delete it.
+
+# Facts
+
+Package [github.com/commitgate/commitgate/signing] answers who signed a commit, and whether that was enough here. Only it can make a
+signing.Verified, and everything that is believed is loaded from one. Package [github.com/commitgate/commitgate/mirror] brings commits here and
+trusts nothing. Package [github.com/commitgate/commitgate/manifest] turns a verified tree into declared objects, hermetically.
+Package [github.com/commitgate/commitgate/account] is the heart: it gives every leaf field of a change exactly one reason, with the code that the API
+server itself runs for defaults. Package [github.com/commitgate/commitgate/policy] evaluates the Rego of the same verified tree.
+
+# Truth
+
+Package [github.com/commitgate/commitgate/snapshot] is what is believed at one moment, and never changes. Package
+[github.com/commitgate/commitgate/track] is the loop from a push to the next snapshot (fetch, verify, render, compile, publish) and the
+only writer. Package [github.com/commitgate/commitgate/live] remembers the little that must be known of live objects: who owns whom.
+
+# Verdict
+
+Package [github.com/commitgate/commitgate/admit] decides. Read its steps from top to bottom: that is the way of one request. It is pure; what
+it cannot know it says, and whoever can fetch does.
+
+# Memory
+
+Package [github.com/commitgate/commitgate/audit] writes one record per decision before the decision leaves, and lets others verify them.
+
+# Edges
+
+Package [github.com/commitgate/commitgate/webhook] is the way of an AdmissionReview through the process. Package
+[github.com/commitgate/commitgate/watch] keeps package live true to the cluster. Package [github.com/commitgate/commitgate/replay] judges recorded reviews
+offline, with the same code.
+
+# Programs
+
+This package wires: each command is one file, and main.go holds what they share. Under test stand the programs that play the rest of the
+world: test/cluster starts a real control plane, test/forge is a real Git host with people who sign, test/demo plays the story of the README.
+*/
 package main
