@@ -107,9 +107,13 @@ func isClusterIP(w *walk, _ string, v, old any) bool {
 	return err == nil
 }
 
-// areClusterIPs: the first is clusterIP, which has its own reason; a second comes with dual stack.
-func areClusterIPs(w *walk, _ string, v, old any) bool {
-	ips := asList(v)
+// areClusterIPs: the first is clusterIP, which has its own reason; a second comes with dual stack. Where Git declares the list, v is an
+// item that it lacks.
+func areClusterIPs(w *walk, key string, v, old any) bool {
+	ips, ok := v.([]any)
+	if !ok {
+		return isSecondIP(w, key, v, old)
+	}
 	if len(ips) == 0 || len(ips) > 2 || !same(ips[0], w.at("spec", "clusterIP")) {
 		return false
 	}
@@ -123,8 +127,12 @@ func areClusterIPs(w *walk, _ string, v, old any) bool {
 	return err == nil
 }
 
-func areIPFamilies(w *walk, _ string, v, old any) bool {
-	families := asList(v)
+// areIPFamilies: those of the addresses. Where Git declares the list, v is an item that it lacks.
+func areIPFamilies(w *walk, key string, v, old any) bool {
+	families, ok := v.([]any)
+	if !ok {
+		return isSecondFamily(w, key, v, old)
+	}
 	if was := asList(old); len(was) > 0 && len(families) > 0 && !same(was[0], families[0]) {
 		return false
 	}
@@ -134,6 +142,20 @@ func areIPFamilies(w *walk, _ string, v, old any) bool {
 		}
 	}
 	return len(families) > 0 && len(families) <= 2
+}
+
+// isSecondIP: of a dual-stack Service whose first address Git declares.
+func isSecondIP(w *walk, _ string, v, old any) bool {
+	ips := asList(w.at("spec", "clusterIPs"))
+	_, err := netip.ParseAddr(text(v))
+	return (old == nil || same(v, old)) && len(ips) == 2 && same(v, ips[1]) && err == nil && text(w.at("spec", "ipFamilyPolicy")) != "SingleStack"
+}
+
+// isSecondFamily: of a dual-stack Service whose first family Git declares.
+func isSecondFamily(w *walk, _ string, v, _ any) bool {
+	families := asList(w.at("spec", "ipFamilies"))
+	return len(families) == 2 && same(v, families[1]) && !same(v, families[0]) && (text(v) == "IPv4" || text(v) == "IPv6") &&
+		text(w.at("spec", "ipFamilyPolicy")) != "SingleStack"
 }
 
 // isIPFamilyPolicy: single stack, but for a headless Service without selector.
@@ -248,4 +270,35 @@ func isFromLimitRange(w *walk, resource string, _, _ any) bool {
 	}
 	annotations := asMap(w.at("metadata", "annotations"))
 	return strings.Contains(text(annotations[limitRangerKey]), resource)
+}
+
+// isFromLabelKeys: a term that says that a label, of those that the constraint lists, has or has not the pod's own value.
+func isFromLabelKeys(w *walk, _ string, v, _ any) bool {
+	m := asMap(v)
+	key, values := text(m["key"]), asList(m["values"])
+	var list string
+	switch text(m["operator"]) {
+	case "In":
+		list = "matchLabelKeys"
+	case "NotIn":
+		list = "mismatchLabelKeys"
+	}
+	own := asMap(w.at("metadata", "labels"))[key]
+	return len(m) == 3 && list != "" && own != nil && len(values) == 1 && same(values[0], own) &&
+		(lists(w.at("spec", "affinity"), list, key) || lists(w.at("spec", "topologySpreadConstraints"), list, key))
+}
+
+// lists tells whether a list of this name, anywhere in a value, holds a text.
+func lists(v any, name, want string) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		for k, item := range x {
+			if k == name && slices.Contains(asList(item), any(want)) || lists(item, name, want) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(x, func(item any) bool { return lists(item, name, want) })
+	}
+	return false
 }

@@ -182,8 +182,9 @@ func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
 	if status {
 		*root.need("status") = node{name: "status", kind: expectAny, why: whyServer, shape: root.shape.field("status")}
 	}
-	for i := range serverRows[o.gvk.GroupKind()] {
-		serverRows[o.gvk.GroupKind()][i].plant(root)
+	rows := serverRows(o.gvk.GroupKind())
+	for i := range rows {
+		rows[i].plant(root)
 	}
 }
 

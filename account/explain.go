@@ -122,7 +122,7 @@ func (w *walk) value(v any, n *node, old, mutated any) {
 
 // unexpected explains a value where the server may, but need not, set one.
 func (w *walk) unexpected(v any, n *node, old, mutated any) {
-	if n.row != nil && n.row.ok(w, n.name, v, old) {
+	if n.row.explains(w, n.name, v, old) {
 		w.everything(v, Server)
 		return
 	}
@@ -187,7 +187,7 @@ func (n *node) blank() bool {
 func (w *walk) differs(v any, n *node, old, mutated any) {
 	declared := n.declares()
 	switch {
-	case n.row != nil && !declared && n.row.ok(w, n.name, v, old):
+	case !declared && n.row.explains(w, n.name, v, old):
 		w.everything(v, Server)
 		return
 	case w.rigid == 0 && old != nil && (n.why != whyAgent || n.kind == expectLastApplied):
@@ -211,7 +211,7 @@ func (w *walk) differs(v any, n *node, old, mutated any) {
 
 // absent judges an expected value that is not there.
 func (w *walk) absent(n *node, old, mutated any) {
-	if !n.declares() || w.change.Mutated != nil && mutated == nil {
+	if !n.declares() || n.row != nil && n.row.drops || w.change.Mutated != nil && mutated == nil {
 		return
 	}
 	if w.exempted() || old == nil && w.change.Old != nil && w.ignored() {
@@ -292,7 +292,7 @@ func (w *walk) field(v any, kid, n *node, om, mm map[string]any) {
 
 func (w *walk) extraField(name string, v any, n *node, om, mm map[string]any) {
 	w.enter(fieldStep(n.shape, name))
-	if n.row != nil && n.row.ok(w, name, v, om[name]) {
+	if n.row.explains(w, name, v, om[name]) {
 		w.everything(v, Server)
 	} else {
 		w.extra(v, n.shape.field(name), om[name], mm[name])
@@ -393,7 +393,7 @@ func (w *walk) items(items []any, n *node, old, mutated any) {
 		case k >= 0 && k < len(n.kids):
 			left--
 			w.value(item, &n.kids[k], at(ol, op, i), at(ml, mp, i))
-		case n.row != nil && n.row.ok(w, "", item, at(ol, op, i)):
+		case n.row.explains(w, "", item, at(ol, op, i)):
 			w.everything(item, Server)
 		default:
 			w.extra(item, s.element(), at(ol, op, i), at(ml, mp, i))

@@ -68,8 +68,9 @@ func (t *Types) derivation(gvk schema.GroupVersionKind, template map[string]any)
 		part = o.root.kid("template")
 	} else {
 		*o.root.need("status") = node{name: "status", kind: expectAny, why: whyServer, shape: formlessShape}
-		for i := range serverRows[gvk.GroupKind()] {
-			serverRows[gvk.GroupKind()][i].plant(&o.root)
+		rows := serverRows(gvk.GroupKind())
+		for i := range rows {
+			rows[i].plant(&o.root)
 		}
 	}
 	m := part.needMap("metadata")

@@ -1,6 +1,10 @@
 package account
 
 import (
+	"maps"
+	"slices"
+	"sync"
+
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -15,10 +19,17 @@ type row struct {
 	path string
 	// overrides: the server sets the field whatever the client sends.
 	overrides bool
-	// ok judges the value. key is that of an extra key, old the value of the old object.
+	// drops: the server may leave out what the client sends, because a feature is off or the value is of another age.
+	drops bool
+	// ok judges a value that Git does not declare; nil if the row only drops. key is that of an extra key, old the value of the old object.
 	ok func(w *walk, key string, v, old any) bool
 	// source is the file of k8s.io/kubernetes that does it.
 	source string
+}
+
+// explains tells whether the row, if there is one, is the reason of a value.
+func (r *row) explains(w *walk, key string, v, old any) bool {
+	return r != nil && r.ok != nil && r.ok(w, key, v, old)
 }
 
 // serverMetadata are the fields of ObjectMeta that are the API server's alone: it overwrites or copies them on each request
@@ -42,7 +53,8 @@ func statusIsServers(gk schema.GroupKind, s *shape) bool {
 	return ok && gk != schema.GroupKind{Kind: "Node"}
 }
 
-var serverRows = map[schema.GroupKind][]row{
+// ownRows is the table, without what pod specs have in common.
+var ownRows = map[schema.GroupKind][]row{
 	{Kind: "Service"}: {
 		{path: "spec.clusterIP", ok: isClusterIP, source: "pkg/registry/core/service/storage/alloc.go"},
 		{path: "spec.clusterIPs", ok: areClusterIPs, source: "pkg/registry/core/service/storage/alloc.go"},
@@ -50,6 +62,15 @@ var serverRows = map[schema.GroupKind][]row{
 		{path: "spec.ipFamilyPolicy", ok: isIPFamilyPolicy, source: "pkg/registry/core/service/storage/alloc.go"},
 		{path: "spec.ports[*].nodePort", ok: isNodePort, source: "pkg/registry/core/service/storage/alloc.go"},
 		{path: "spec.healthCheckNodePort", ok: isHealthCheckNodePort, source: "pkg/registry/core/service/storage/alloc.go"},
+		{path: "spec.internalTrafficPolicy", drops: true, source: "pkg/registry/core/service/storage/storage.go"},
+	},
+	{Kind: "ServiceAccount"}: {
+		{path: "secrets[*].apiVersion", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
+		{path: "secrets[*].fieldPath", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
+		{path: "secrets[*].kind", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
+		{path: "secrets[*].namespace", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
+		{path: "secrets[*].resourceVersion", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
+		{path: "secrets[*].uid", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},
 	},
 	{Kind: "Namespace"}: {
 		{path: "spec.finalizers", overrides: true, ok: areNamespaceFinalizers, source: "pkg/registry/core/namespace/strategy.go"},
@@ -58,8 +79,9 @@ var serverRows = map[schema.GroupKind][]row{
 	{Kind: "PersistentVolumeClaim"}: {
 		{path: "metadata.finalizers[*]", ok: isOnCreate("kubernetes.io/pvc-protection"), source: "plugin/pkg/admission/storage/storageobjectinuseprotection/admission.go"},
 		{path: "spec.storageClassName", ok: isDefaultClass, source: "plugin/pkg/admission/storage/storageclass/setdefault/admission.go"},
-		{path: "spec.dataSource", ok: isCopyOf("spec", "dataSourceRef"), source: "pkg/registry/core/persistentvolumeclaim/strategy.go"},
+		{path: "spec.dataSource", ok: isCopyOf("spec", "dataSourceRef"), drops: true, source: "pkg/registry/core/persistentvolumeclaim/strategy.go"},
 		{path: "spec.dataSourceRef", ok: isCopyOf("spec", "dataSource"), source: "pkg/registry/core/persistentvolumeclaim/strategy.go"},
+		{path: "spec.dataSourceRef.namespace", drops: true, source: "CrossNamespaceVolumeDataSource"},
 	},
 	{Kind: "PersistentVolume"}: {
 		{path: "metadata.finalizers[*]", ok: isOnCreate("kubernetes.io/pv-protection"), source: "plugin/pkg/admission/storage/storageobjectinuseprotection/admission.go"},
@@ -70,13 +92,11 @@ var serverRows = map[schema.GroupKind][]row{
 	{Group: "networking.k8s.io", Kind: "Ingress"}: {
 		{path: "spec.ingressClassName", ok: isDefaultClass, source: "plugin/pkg/admission/network/defaultingressclass/admission.go"},
 	},
-	{Group: "batch", Kind: "Job"}: {
+	{Group: "batch", Kind: "Job"}: append([]row{
 		{path: "spec.selector.matchLabels[batch.kubernetes.io/controller-uid]", ok: isOwnUID, source: "pkg/registry/batch/job/strategy.go"},
-		{path: "spec.template.metadata.labels[batch.kubernetes.io/controller-uid]", ok: isOwnUID, source: "pkg/registry/batch/job/strategy.go"},
-		{path: "spec.template.metadata.labels[controller-uid]", ok: isOwnUID, source: "pkg/registry/batch/job/strategy.go"},
-		{path: "spec.template.metadata.labels[batch.kubernetes.io/job-name]", ok: isOwnName, source: "pkg/registry/batch/job/strategy.go"},
-		{path: "spec.template.metadata.labels[job-name]", ok: isOwnName, source: "pkg/registry/batch/job/strategy.go"},
-	},
+	}, append(jobLabels("spec.template.metadata.labels", "pkg/registry/batch/job/strategy.go"),
+		// An object that was read back has its own labels defaulted from those.
+		jobLabels("metadata.labels", "pkg/apis/batch/v1/defaults.go")...)...),
 	{Group: "apps", Kind: "DaemonSet"}: {
 		{path: "metadata.annotations[deprecated.daemonset.template.generation]", overrides: true, ok: isTemplateGeneration, source: "pkg/registry/apps/daemonset/strategy.go"},
 	},
@@ -86,14 +106,28 @@ var serverRows = map[schema.GroupKind][]row{
 		{path: "spec.groups", overrides: true, ok: anything, source: "pkg/registry/certificates/certificates/strategy.go"},
 		{path: "spec.extra", overrides: true, ok: anything, source: "pkg/registry/certificates/certificates/strategy.go"},
 	},
+	{Group: "apps", Kind: "StatefulSet"}: {
+		{path: "spec.updateStrategy.rollingUpdate.maxUnavailable", drops: true, source: "MaxUnavailableStatefulSet"},
+	},
+	{Group: "coordination.k8s.io", Kind: "Lease"}: {
+		{path: "spec.strategy", drops: true, source: "CoordinatedLeaderElection"},
+		{path: "spec.preferredHolder", drops: true, source: "CoordinatedLeaderElection"},
+	},
+	{Group: "storage.k8s.io", Kind: "CSIDriver"}: {
+		{path: "spec.preventPodSchedulingIfMissing", drops: true, source: "VolumeLimitScaling"},
+	},
+	{Group: "discovery.k8s.io", Kind: "EndpointSlice"}: {
+		{path: "endpoints[*].deprecatedTopology", drops: true, source: "pkg/registry/discovery/endpointslice/strategy.go"},
+	},
 	{Kind: "Node"}: {
+		{path: "spec.configSource", drops: true, source: "pkg/registry/core/node/strategy.go"},
 		{path: "spec.taints[*]", ok: isNotReadyTaint, source: "plugin/pkg/admission/nodetaint/admission.go"},
 	},
 	{Kind: "Pod"}: podRows,
 }
 
 // podRows are what admission plugins set in a Pod when it is created.
-var podRows = []row{
+var podRows = append(labelKeyRows(), []row{
 	{path: "spec.serviceAccountName", ok: isText("default"), source: "plugin/pkg/admission/serviceaccount/admission.go"},
 	{path: "spec.serviceAccount", ok: isText("default"), source: "plugin/pkg/admission/serviceaccount/admission.go"},
 	{path: "spec.imagePullSecrets", ok: areSecretNames, source: "plugin/pkg/admission/serviceaccount/admission.go"},
@@ -109,45 +143,111 @@ var podRows = []row{
 	{path: "spec.containers[*].resources.requests[*]", ok: isFromLimitRange, source: "plugin/pkg/admission/limitranger/admission.go"},
 	{path: "spec.initContainers[*].resources.limits[*]", ok: isFromLimitRange, source: "plugin/pkg/admission/limitranger/admission.go"},
 	{path: "spec.initContainers[*].resources.requests[*]", ok: isFromLimitRange, source: "plugin/pkg/admission/limitranger/admission.go"},
+}...)
+
+// podFeatures are fields of a pod's spec that a server drops while their feature, named as the source, is off, as it is by default in 1.36.
+var podFeatures = []row{
+	{path: "containers[*].lifecycle.stopSignal", drops: true, source: "ContainerStopSignals"},
+	{path: "initContainers[*].lifecycle.stopSignal", drops: true, source: "ContainerStopSignals"},
+	{path: "volumes[*].projected.sources[*].clusterTrustBundle", drops: true, source: "ClusterTrustBundleProjection"},
+	{path: "volumes[*].projected.sources[*].podCertificate", drops: true, source: "PodCertificateRequest"},
+	{path: "schedulingGroup", drops: true, source: "GenericWorkload"},
+}
+
+// podSpecs are where the kinds have a pod's spec.
+var podSpecs = map[schema.GroupKind]string{
+	{Kind: "Pod"}:                        "spec",
+	{Kind: "PodTemplate"}:                "template.spec",
+	{Kind: "ReplicationController"}:      "spec.template.spec",
+	{Group: "apps", Kind: "DaemonSet"}:   "spec.template.spec",
+	{Group: "apps", Kind: "Deployment"}:  "spec.template.spec",
+	{Group: "apps", Kind: "ReplicaSet"}:  "spec.template.spec",
+	{Group: "apps", Kind: "StatefulSet"}: "spec.template.spec",
+	{Group: "batch", Kind: "CronJob"}:    "spec.jobTemplate.spec.template.spec",
+	{Group: "batch", Kind: "Job"}:        "spec.template.spec",
+}
+
+// serverRows are the rows of a kind.
+func serverRows(gk schema.GroupKind) []row { return rowsByKind()[gk] }
+
+// rowsByKind is the table with podFeatures put where each kind has its pod spec.
+var rowsByKind = sync.OnceValue(func() map[schema.GroupKind][]row {
+	out := maps.Clone(ownRows)
+	for gk, place := range podSpecs {
+		rows := slices.Clone(out[gk])
+		for _, r := range podFeatures {
+			r.path = place + "." + r.path
+			rows = append(rows, r)
+		}
+		out[gk] = rows
+	}
+	return out
+})
+
+func jobLabels(place, source string) []row {
+	return []row{
+		{path: place + "[batch.kubernetes.io/controller-uid]", ok: isOwnUID, source: source},
+		{path: place + "[controller-uid]", ok: isOwnUID, source: source},
+		{path: place + "[batch.kubernetes.io/job-name]", ok: isOwnName, source: source},
+		{path: place + "[job-name]", ok: isOwnName, source: source},
+	}
+}
+
+// labelKeyRows explain the selector terms that the server makes of matchLabelKeys and mismatchLabelKeys.
+func labelKeyRows() []row {
+	const source = "pkg/registry/core/pod/strategy.go"
+	rows := []row{{path: "spec.topologySpreadConstraints[*].labelSelector.matchExpressions[*]", ok: isFromLabelKeys, source: source}}
+	for _, affinity := range []string{"podAffinity", "podAntiAffinity"} {
+		rows = append(rows,
+			row{path: "spec.affinity." + affinity + ".requiredDuringSchedulingIgnoredDuringExecution[*].labelSelector.matchExpressions[*]", ok: isFromLabelKeys, source: source},
+			row{path: "spec.affinity." + affinity + ".preferredDuringSchedulingIgnoredDuringExecution[*].podAffinityTerm.labelSelector.matchExpressions[*]", ok: isFromLabelKeys, source: source})
+	}
+	return rows
 }
 
 // plant puts the row into an expected tree. Under an item that nobody expects there is nothing to plant: what the server
 // sets in it explains nothing.
 func (r *row) plant(root *node) {
-	segments, err := Pattern(r.path).segments()
-	if err != nil {
-		return // the table is covered by a test
+	if segments, err := Pattern(r.path).segments(); err == nil { // a test reads every row
+		items := slices.IndexFunc(segments[:len(segments)-1], func(s segment) bool { return s.any })
+		r.plantAt(root, segments, items >= 0)
 	}
-	r.plantAt(root, segments)
 }
 
-func (r *row) plantAt(n *node, segments []segment) {
+// plantAt plants below a node. items tells whether the path still goes through the items of a list: up to there, only
+// what is expected is followed.
+func (r *row) plantAt(n *node, segments []segment, items bool) {
 	s := segments[0]
-	last := len(segments) == 1
 	switch {
-	case s.any && last:
+	case s.any && len(segments) == 1:
 		n.row = r
 	case s.any:
+		items = slices.ContainsFunc(segments[1:len(segments)-1], func(s segment) bool { return s.any })
 		for i := range n.kids {
-			r.plantAt(&n.kids[i], segments[1:])
+			r.plantAt(&n.kids[i], segments[1:], items)
 		}
-	case last:
-		k := n.need(s.text)
-		if r.overrides {
-			*k = node{name: s.text, shape: k.shape}
+	case len(segments) == 1:
+		k := n.kid(s.text)
+		switch {
+		case k == nil && r.ok == nil: // nothing to drop
+		case k == nil, r.overrides:
+			k = n.need(s.text)
+			*k = node{name: s.text, shape: k.shape, row: r}
+		default:
+			k.row = r
 		}
-		k.row = r
-	case segments[1].any && n.kid(s.text) == nil:
-		k := n.need(s.text)
-		if k.shape.form == formMap {
-			k.kind = expectMap
-		} else {
-			k.kind = expectList
-		}
-		r.plantAt(k, segments[1:])
-	case segments[1].any:
-		r.plantAt(n.kid(s.text), segments[1:])
 	default:
-		r.plantAt(n.needMap(s.text), segments[1:])
+		k := n.kid(s.text)
+		if k == nil && (items || r.ok == nil) {
+			return
+		}
+		if k == nil {
+			k = n.need(s.text)
+			k.kind = expectMap
+			if segments[1].any && k.shape.form != formMap {
+				k.kind = expectList
+			}
+		}
+		r.plantAt(k, segments[1:], items)
 	}
 }
