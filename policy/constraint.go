@@ -31,6 +31,10 @@ type constraint struct {
 	controls   []string
 	// anyOperation: the template's operations are not looked at, as gator does.
 	anyOperation bool
+	// tolerant: a built-in function that fails is undefined, whatever follows from that.
+	tolerant bool
+	// note is told of such failures, if it is set.
+	note func(string)
 }
 
 // newConstraint checks a constraint against its template and fills in defaults. point is the enforcement point that scoped actions are
@@ -77,8 +81,37 @@ func newConstraint(d document, t *template, point string) (*constraint, error) {
 		return nil, err
 	}
 	c.parameters = ast.NewTerm(v)
+	if c.tolerant, err = tolerates(d, t); err != nil {
+		return nil, err
+	}
 	c.controls = sortedUnique(append(splitList(d.str("metadata", "annotations", controlsAnnotation)), t.controls...))
 	return c, nil
+}
+
+// tolerates tells whether the constraint, or else its template, accepts that built-in functions fail silently.
+func tolerates(d document, t *template) (bool, error) {
+	switch v := d.str("metadata", "annotations", builtinErrorsAnnotation); v {
+	case "":
+		return t.tolerant, nil
+	case "undefined":
+		return true, nil
+	case "deny":
+		return false, nil
+	default:
+		return false, fmt.Errorf("annotation %s: want undefined or deny, have %q", builtinErrorsAnnotation, v)
+	}
+}
+
+// swallowed judges a review in which nothing was found, but a built-in function failed: Gatekeeper takes the failure for
+// undefined and lets the request pass, and an attacker who can make the function fail passes with it.
+func (c *constraint) swallowed(what string) error {
+	if c.note != nil {
+		c.note(what)
+	}
+	if c.tolerant {
+		return nil
+	}
+	return fmt.Errorf("a function failed, and Gatekeeper would let that pass: %s (annotation %s: undefined accepts it)", what, builtinErrorsAnnotation)
 }
 
 func checkIdentity(d document, t *template) error {

@@ -87,35 +87,67 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 	return s.refuse("cut off: " + w.where()), nil
 }
 
-// judge asks one rule after the other.
+// judge asks one rule after the other, and then the constraints about what the object implies.
 func (s *Set) judge(ctx context.Context, req *request, w *watch, observe observer) Result {
 	out := Result{Digest: s.digest, Engine: Engine()}
 	for _, r := range s.rules {
-		w.current.Store(r)
-		if w.cancel.Cancelled() {
+		if !s.ask(ctx, r, req, w, observe, func(fs []Finding) { out.Asked++; out.add(fs) }) {
 			out.Denials = append(out.Denials, s.cutOff("cut off before "+r.policy+" was asked"))
 			break
 		}
-		ok, err := r.applies(req)
-		if err != nil {
-			out.add(r.failed(err))
-			out.Asked++
-			continue
-		}
-		if !ok {
-			continue
-		}
-		out.Asked++
-		if observe == nil {
-			out.add(r.ask(ctx, req, w.cancel))
-			continue
-		}
-		start := time.Now()
-		out.add(r.ask(ctx, req, w.cancel))
-		observe(r, time.Since(start))
+	}
+	if err := s.judgeImplied(ctx, req, w, observe, &out); err != nil {
+		out.Denials = append(out.Denials, s.cutOff(err.Error()))
 	}
 	out.complete = true
 	return out
+}
+
+func (s *Set) judgeImplied(ctx context.Context, req *request, w *watch, observe observer, out *Result) error {
+	object := req.in.Object
+	if object == nil {
+		object = req.in.OldObject
+	}
+	made, err := expand(s.expansions, object, 0)
+	if err != nil {
+		return err
+	}
+	for _, i := range made {
+		one, err := i.requestFor(req)
+		if err != nil {
+			return err
+		}
+		for _, r := range s.rules {
+			if r.convention != Gatekeeper {
+				continue
+			}
+			if !s.ask(ctx, r, one, w, observe, func(fs []Finding) { out.Asked++; out.add(i.mark(fs)) }) {
+				return errors.New("cut off before " + r.policy + " was asked about what the object implies")
+			}
+		}
+	}
+	return nil
+}
+
+// ask hands a rule's findings to found, if the rule applies. It is false if there is no time left to ask.
+func (s *Set) ask(ctx context.Context, r *rule, req *request, w *watch, observe observer, found func([]Finding)) bool {
+	w.current.Store(r)
+	if w.cancel.Cancelled() {
+		return false
+	}
+	ok, err := r.applies(req)
+	switch {
+	case err != nil:
+		found(r.failed(err))
+	case !ok:
+	case observe == nil:
+		found(r.ask(ctx, req, w.cancel))
+	default:
+		start := time.Now()
+		found(r.ask(ctx, req, w.cancel))
+		observe(r, time.Since(start))
+	}
+	return true
 }
 
 // add sorts findings into the result: by rule in the Set's order, by message within a rule.

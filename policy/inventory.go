@@ -182,11 +182,10 @@ func inventoryKey(o map[string]any) (bucketKey, string, error) {
 	if m == nil {
 		return bucketKey{}, "", errors.New("no object")
 	}
-	apiVersion, _ := o["apiVersion"].(string)
-	if apiVersion == "" || m.kind == "" || m.name == "" {
+	if m.apiVersion == "" || m.kind == "" || m.name == "" {
 		return bucketKey{}, "", fmt.Errorf("inventory: an object needs apiVersion, kind and name (kind %q, name %q)", m.kind, m.name)
 	}
-	return bucketKey{m.namespace, apiVersion, m.kind}, m.name, nil
+	return bucketKey{m.namespace, m.apiVersion, m.kind}, m.name, nil
 }
 
 func withoutManagedFields(o map[string]any) map[string]any {

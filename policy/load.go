@@ -78,6 +78,7 @@ type source struct {
 	universe    *universe
 	templates   map[string]*template // by kind
 	constraints []*constraint
+	expansions  []*expansion
 	suites      []document
 	listed      []Kind // what SyncSet and Config objects list
 	judging     []file // of files.object those that hold more than suites
@@ -201,6 +202,13 @@ func (src *source) objects(ctx context.Context, p *problems) {
 				constraints = append(constraints, d)
 			case group == suiteGroup && kind == "Suite":
 				src.suites = append(src.suites, d)
+			case group == expansionGroup && kind == "ExpansionTemplate":
+				e, err := readExpansion(d)
+				if err != nil {
+					p.add(d.file, d.line, "ExpansionTemplate: %v", err)
+					continue
+				}
+				src.expansions = append(src.expansions, e)
 			case group == syncSetGroup && kind == "SyncSet":
 				src.listed = append(src.listed, listedKinds(dig(d.object, "spec", "gvks"))...)
 			case group == configGroup && kind == "Config":
@@ -324,6 +332,7 @@ func (src *source) compile(ctx context.Context, s *Set, p *problems) {
 }
 
 func (src *source) compileConstraints(s *Set, p *problems) {
+	s.expansions = append(s.expansions, src.expansions...)
 	used := map[string]bool{}
 	cs := append([]*constraint{}, src.constraints...)
 	sort.Slice(cs, func(i, j int) bool {

@@ -18,12 +18,16 @@ type metadata struct {
 	nsName      string // of the Namespace object, "" if it is not known
 	nsLabels    map[string]string
 	nsKnown     bool
+	generated   bool // the object is implied by another (ExpansionTemplate)
 }
 
 type objectMeta struct {
-	group, kind, namespace, name, generateName string
-	labels                                     map[string]string
+	apiVersion, group, kind       string
+	namespace, name, generateName string
+	labels                        map[string]string
 }
+
+func (o *objectMeta) version() string { return o.apiVersion[strings.LastIndex(o.apiVersion, "/")+1:] }
 
 func metadataOf(in Input) metadata {
 	m := metadata{object: objectMetaOf(in.Object), old: objectMetaOf(in.OldObject)}
@@ -46,8 +50,8 @@ func objectMetaOf(o map[string]any) *objectMeta {
 	}
 	m := &objectMeta{labels: map[string]string{}}
 	m.kind, _ = o["kind"].(string)
-	apiVersion, _ := o["apiVersion"].(string)
-	if g, _, ok := strings.Cut(apiVersion, "/"); ok {
+	m.apiVersion, _ = o["apiVersion"].(string)
+	if g, _, ok := strings.Cut(m.apiVersion, "/"); ok {
 		m.group = g
 	}
 	meta, _ := o["metadata"].(map[string]any)
@@ -146,7 +150,7 @@ func (m *match) one(o *objectMeta, d metadata) (bool, error) {
 	if m.Name != "" && !m.Name.matches(o.name) && !m.Name.matchesGenerated(o.generateName) {
 		return false, nil
 	}
-	return m.Source != "Generated", nil // every request is original: nothing is expanded here
+	return m.Source == "" || m.Source == "All" || (m.Source == "Generated") == d.generated, nil
 }
 
 func (m *match) kind(o *objectMeta) bool {

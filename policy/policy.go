@@ -119,12 +119,13 @@ const (
 
 // Set is the compiled policies of one moment. It never changes once it is made and may be asked by many at once.
 type Set struct {
-	rules     []*rule
-	revisions []Revision
-	inventory []Kind
-	unused    []string
-	digest    string
-	limits    Limits
+	rules      []*rule
+	expansions []*expansion
+	revisions  []Revision
+	inventory  []Kind
+	unused     []string
+	digest     string
+	limits     Limits
 	// strays counts evaluations that were cut off and have not ended yet.
 	strays atomic.Int32
 }

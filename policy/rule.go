@@ -118,12 +118,14 @@ func (r *rule) evaluate(ctx context.Context, req *request, cancel topdown.Cancel
 	if err != nil {
 		return nil, err
 	}
+	var swallowed []topdown.Error
 	rs, err := r.query.Eval(ctx,
 		rego.EvalParsedInput(input),
 		rego.EvalTransaction(r.transaction(req)),
 		rego.EvalTime(req.in.Time),
 		rego.EvalExternalCancel(cancel),
 		rego.EvalMetrics(metrics.NoOp()),
+		rego.EvalBuiltinErrorList(&swallowed),
 	)
 	if err != nil {
 		return nil, errors.New(evaluationError(err))
@@ -148,6 +150,9 @@ func (r *rule) evaluate(ctx context.Context, req *request, cancel topdown.Cancel
 			return nil, err
 		}
 		out = append(out, found...)
+	}
+	if len(out) == 0 && len(swallowed) > 0 && r.constraint != nil {
+		return nil, r.constraint.swallowed(evaluationError(&swallowed[0]))
 	}
 	return out, nil
 }

@@ -30,6 +30,9 @@ const (
 
 	syncDataAnnotation = "metadata.gatekeeper.sh/requires-sync-data"
 	controlsAnnotation = "commitgate.dev/controls"
+	// builtinErrorsAnnotation says on a constraint or template what it means that a built-in function fails in a review that finds
+	// nothing: deny (the default) or undefined (Gatekeeper's reading).
+	builtinErrorsAnnotation = "commitgate.dev/builtin-errors"
 )
 
 // template is a compiled ConstraintTemplate.
@@ -45,6 +48,7 @@ type template struct {
 	validator  validation.SchemaValidator
 	operations []string // empty is all
 	inventory  bool     // reads data.inventory
+	tolerant   bool     // see builtinErrorsAnnotation
 	needs      []Kind
 	controls   []string
 }
@@ -76,6 +80,7 @@ func newTemplate(ctx context.Context, d document) (*template, error) {
 	if err := t.compile(ctx, d, src); err != nil {
 		return nil, err
 	}
+	t.tolerant = d.str("metadata", "annotations", builtinErrorsAnnotation) == "undefined"
 	t.controls = append(t.controls, splitList(d.str("metadata", "annotations", controlsAnnotation))...)
 	return t, nil
 }
@@ -90,7 +95,7 @@ func (t *template) checkShape(d document) error {
 	if t.kind == "" {
 		return errors.New("spec.crd.spec.names.kind is missing")
 	}
-	if name != strings.ToLower(t.kind) {
+	if !strings.EqualFold(name, t.kind) {
 		return fmt.Errorf("the template is named %q; it must be named %q, its kind in lower case", name, strings.ToLower(t.kind))
 	}
 	targets, _ := dig(d.object, "spec", "targets").([]any)
@@ -206,7 +211,7 @@ func (t *template) compile(ctx context.Context, d document, src templateSource) 
 	if t.store, err = newStore(nil); err != nil {
 		return err
 	}
-	// Builtin errors are undefined, as in Gatekeeper: templates are written for that ("not to_number(x)").
+	// Errors of functions are undefined, as in Gatekeeper: templates are written for that ("not to_number(x)"). See constraint.swallowed.
 	t.query, err = prepare(ctx, c, version, t.store, false, []string{entry.Package.Path.String() + ".violation"})
 	if err != nil {
 		p.addErr(d.file, src.entry.Line, err)
