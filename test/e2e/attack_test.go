@@ -1,6 +1,11 @@
 package e2e
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/commitgate/commitgate/test/lab"
+)
 
 // Ways around a gate that people have found, each with the rights of a cluster administrator or of the agent.
 func TestWaysAround(t *testing.T) {
@@ -103,6 +108,29 @@ func TestWaysAround(t *testing.T) {
 		t.Errorf("something changed: resource versions %s, before %s", after, before)
 	}
 	sound(t, l)
+}
+
+// The way round a webhook is to remove it. No webhook is asked about that, so a policy inside the API server is.
+func TestNobodyRemovesTheGate(t *testing.T) {
+	l := stage(t)
+	tests := map[string][]string{
+		"the webhook is deleted":              {"delete", "validatingwebhookconfiguration", "commitgate", "--wait=false"},
+		"the webhook is opened":               {"patch", "validatingwebhookconfiguration", "commitgate", "--type=json", `--patch=[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`},
+		"the gate's account gets a new token": {"create", "token", "commitgate", "--namespace=commitgate"},
+		"a pod in the gate's namespace":       {"run", "thief", "--image=sh", "--namespace=commitgate"},
+	}
+	for name, args := range tests {
+		t.Run(name, func(t *testing.T) {
+			for who, config := range map[string]string{"a cluster administrator": l.CarolConfig, "the agent": l.FluxConfig} {
+				_, err := l.Cluster.Kubectl(t.Context(), config, "", args...)
+				if err == nil || !strings.Contains(err.Error(), "commitgate guards itself") && !strings.Contains(err.Error(), lab.WebhookName) {
+					t.Errorf("%s is not refused: %v", who, err)
+				}
+			}
+		})
+	}
+	_, err := l.Cluster.Kubectl(t.Context(), l.CarolConfig, "", "scale", "deployment", "cart", "--replicas=9", "--namespace=shop")
+	refused(t, err, cart)
 }
 
 // A write that changes nothing is nobody's crime.

@@ -18,6 +18,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/test/cluster"
@@ -179,9 +180,13 @@ func (g *Gate) AuditLog() string { return filepath.Join(g.Data, "audit") }
 // Log is the file of what the gate wrote to its standard streams.
 func (g *Gate) Log() string { return g.log }
 
-// register puts the gate in front of the API server: every change of everything, closed if the gate does not answer.
+// register puts the gate in front of the API server as users do: the webhook of config/webhook, at the address of this gate, and the
+// policies of config/policy, which guard what no webhook is asked about.
 func (l *Lab) register(ctx context.Context) error {
-	url, ca, err := l.Gate.Address()
+	if err := l.install(ctx, "policy"); err != nil {
+		return err
+	}
+	configuration, err := l.webhook()
 	if err != nil {
 		return err
 	}
@@ -189,11 +194,10 @@ func (l *Lab) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	configuration := registration(url, ca)
 	if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	// The API server learns of the webhook by a watch: it is in front of everything once a refusable dry-run is refused.
+	// The API server learns of the webhook by a watch: it is in front of everything once it refuses a dry-run that nobody else would.
 	return l.Eventually(ctx, func(ctx context.Context) error {
 		_, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", "create", "configmap", "is-the-gate-there", "--dry-run=server")
 		var refused *cluster.KubectlError
@@ -204,27 +208,26 @@ func (l *Lab) register(ctx context.Context) error {
 	})
 }
 
-// registration is a webhook's: all operations on everything, under any version; closed when the gate is away. What cannot change
-// anything that Git declares does not cost a call.
-func registration(url string, ca []byte) *admissionregistrationv1.ValidatingWebhookConfiguration {
-	fail, equivalent, none := admissionregistrationv1.Fail, admissionregistrationv1.Equivalent, admissionregistrationv1.SideEffectClassNoneOnDryRun
-	all, timeout := admissionregistrationv1.AllScopes, int32(5)
-	return &admissionregistrationv1.ValidatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: "commitgate"},
-		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-			Name:         WebhookName,
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca},
-			Rules: []admissionregistrationv1.RuleWithOperations{{
-				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.OperationAll},
-				Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"*/*"}, Scope: &all},
-			}},
-			MatchConditions: []admissionregistrationv1.MatchCondition{
-				{Name: "not-a-lease", Expression: `!(request.resource.group == "coordination.k8s.io" && request.resource.resource == "leases")`},
-				{Name: "not-an-event", Expression: `!(request.resource.group in ["", "events.k8s.io"] && request.resource.resource == "events")`},
-				{Name: "not-a-question", Expression: `!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])`},
-			},
-			FailurePolicy: &fail, MatchPolicy: &equivalent, SideEffects: &none, TimeoutSeconds: &timeout,
-			AdmissionReviewVersions: []string{"v1"},
-		}},
+// webhook reads the registration that users apply. Only its address is another: no Service leads to a program beside the cluster.
+func (l *Lab) webhook() (*admissionregistrationv1.ValidatingWebhookConfiguration, error) {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return nil, err
 	}
+	data, err := os.ReadFile(filepath.Join(root, "config", "webhook", "webhook.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	var configuration admissionregistrationv1.ValidatingWebhookConfiguration
+	if err := yaml.UnmarshalStrict(data, &configuration); err != nil {
+		return nil, err
+	}
+	url, ca, err := l.Gate.Address()
+	if err != nil {
+		return nil, err
+	}
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca}
+	}
+	return &configuration, nil
 }

@@ -213,6 +213,9 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
 		return err
 	}
+	if err := l.install(ctx, "rbac"); err != nil {
+		return err
+	}
 	carol, err := l.Cluster.User(Carol)
 	if err != nil {
 		return err
@@ -220,7 +223,7 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if l.CarolConfig, err = l.Cluster.Kubeconfig("carol", carol); err != nil {
 		return err
 	}
-	gate, err := l.Cluster.ServiceAccount(ctx, "commitgate-system", "commitgate", "")
+	gate, err := l.Cluster.ServiceAccount(ctx, "commitgate", "commitgate", "")
 	if err != nil {
 		return err
 	}
@@ -250,6 +253,16 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", source("apps/payments"))
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
 	return nil
+}
+
+// install applies a part of what users install: a folder of config/.
+func (l *Lab) install(ctx context.Context, part string) error {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return err
+	}
+	_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--kustomize="+filepath.Join(root, "config", part))
+	return err
 }
 
 // applyBootstrap tries again while the controllers have not yet made the things that every new namespace gets.
