@@ -1,0 +1,49 @@
+{{- define "commitgate.name" -}}commitgate{{- end }}
+
+{{- define "commitgate.labels" -}}
+app.kubernetes.io/name: commitgate
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "commitgate.selector" -}}
+app.kubernetes.io/name: commitgate
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "commitgate.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "commitgate.serviceAccount" -}}system:serviceaccount:{{ .Release.Namespace }}:commitgate{{- end }}
+
+{{- define "commitgate.agents" -}}
+{{- $agents := list -}}
+{{- with .Values.presets.flux }}{{ if .enabled }}
+{{- $agents = append $agents (dict "name" "flux" "preset" "Flux" "users" (list (printf "system:serviceaccount:%s:kustomize-controller" .namespace) (printf "system:serviceaccount:%s:helm-controller" .namespace) (printf "system:serviceaccount:%s:source-controller" .namespace) (printf "system:serviceaccount:%s:notification-controller" .namespace))) -}}
+{{- end }}{{ end -}}
+{{- with .Values.presets.argocd }}{{ if .enabled }}
+{{- $agents = append $agents (dict "name" "argocd" "preset" "ArgoCD" "users" (list (printf "system:serviceaccount:%s:argocd-application-controller" .namespace) (printf "system:serviceaccount:%s:argocd-applicationset-controller" .namespace))) -}}
+{{- end }}{{ end -}}
+{{- with .Values.presets.fleet }}{{ if .enabled }}
+{{- $agents = append $agents (dict "name" "fleet" "preset" "Fleet" "users" (list (printf "system:serviceaccount:%s:fleet-agent" .namespace))) -}}
+{{- end }}{{ end -}}
+{{- with .Values.presets.configSync }}{{ if .enabled }}
+{{- $agents = append $agents (dict "name" "config-sync" "preset" "ConfigSync" "users" (list (printf "system:serviceaccount:%s:root-reconciler" .namespace))) -}}
+{{- end }}{{ end -}}
+{{- toYaml (concat $agents .Values.agents) -}}
+{{- end }}
+
+{{- /* Values that contradict each other are refused at install, with the reason. */ -}}
+{{- define "commitgate.check" -}}
+{{- if not .Values.repositories }}{{ fail "repositories: at least one trusted repository is required; see docs/configuration.md" }}{{ end -}}
+{{- if not .Values.gate.roots }}{{ fail "gate.roots: where in Git is this cluster declared? See docs/configuration.md" }}{{ end -}}
+{{- if eq (include "commitgate.agents" . | fromYamlArray | len) 0 }}{{ fail "no agent: enable one of presets, or list one under agents" }}{{ end -}}
+{{- if and (eq .Values.gate.mode "Enforce") (eq .Values.webhook.failurePolicy "Ignore") }}{{ fail "gate.mode Enforce with webhook.failurePolicy Ignore enforces nothing while the gate is down: choose Fail, or mode Warn" }}{{ end -}}
+{{- end }}
