@@ -171,8 +171,7 @@ func annotationsOf(as *ast.AnnotationSet, r *ast.Rule) (id string, controls []st
 		if s, ok := a.Annotations.Custom["id"].(string); ok && id == "" {
 			id = s
 		}
-		controls = append(controls, labelList(a.Annotations.Labels["controls"])...)
-		controls = append(controls, labelList(a.Annotations.Custom["controls"])...)
+		controls = append(controls, controlsOf(a.Annotations)...)
 	}
 	return id, sortedUnique(controls)
 }

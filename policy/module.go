@@ -43,7 +43,8 @@ func parse(f file) (*module, error) {
 	if oldErr == nil {
 		return &module{file: f, tree: old, test: isTest(f.path, old), v0: true}, nil
 	}
-	if lastRow(oldErr) > lastRow(err) { // the reading that got further is the one that was meant
+	// The reading that got further is the one that was meant, unless it only fails for want of the new words.
+	if lastRow(oldErr) > lastRow(err) && !strings.Contains(oldErr.Error(), "future.keywords") {
 		return nil, oldErr
 	}
 	return nil, err

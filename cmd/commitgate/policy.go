@@ -21,7 +21,7 @@ func newPolicy() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newPolicyTest(), newPolicyCheck(), newPolicyEval(), newPolicyBench())
+	cmd.AddCommand(newPolicyTest(), newPolicyCheck(), newPolicyEval(), newPolicyBench(), newPolicyLibrary())
 	return cmd
 }
 

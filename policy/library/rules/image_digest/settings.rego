@@ -1,0 +1,4 @@
+package commitgate.image_digest
+
+# Images that may go by tag; * stands for anything.
+except := []
