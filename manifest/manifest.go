@@ -52,4 +52,7 @@ type Object struct {
 	Apply agent.Apply
 	// Opaque are the field paths whose values Git holds encrypted: explained by shape only.
 	Opaque []string
+
+	// implied: the agent makes the object only where it is not there (Argo CD's CreateNamespace).
+	implied bool
 }

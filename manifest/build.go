@@ -1,0 +1,295 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/git"
+)
+
+// file names a file or folder of a repository.
+type file struct {
+	repository string
+	path       git.Path
+}
+
+// unitID tells units apart: their owner, and for a path that no object describes the path.
+type unitID struct {
+	owner agent.Owner
+	root  file
+}
+
+// about is what every unit tells of itself.
+type about struct {
+	owner agent.Owner
+	root  file   // only of a root path
+	at    Source // where the owner stands; zero if the configuration holds it word for word
+	spec  string // all that shapes the result, but for the files it reads and the values it takes from others
+	depth int    // agents' objects above it
+}
+
+func (a *about) id() unitID { return unitID{a.owner, a.root} }
+
+func (a *about) name() string {
+	if a.root != (file{}) {
+		return "root " + a.root.repository + ":" + string(a.root.path)
+	}
+	return Key{a.owner.Group, a.owner.Kind, a.owner.Namespace, a.owner.Name}.String()
+}
+
+func (a *about) place() string {
+	if a.at.Repository == "" {
+		return "the one in the configuration"
+	}
+	return "the one in " + a.at.place()
+}
+
+// unit is what an agent renders and applies as a whole: the path of a root, a Flux Kustomization, an Argo CD Application.
+type unit interface {
+	about() *about
+	// waits says what must be found before the unit can be rendered, as a problem for whoever declared it; "" if nothing. With last
+	// nothing more will be found: what is optional is done without.
+	waits(r *renderer, last bool) string
+	// taken is a digest of the values that others declare and that shape this unit's result.
+	taken(r *renderer) string
+	// read reads or renders the unit's documents into b. A problem of what somebody pushed is noted, and the error is errReported or a syntaxError.
+	read(r *renderer, b *Build) error
+	// dress completes an object as the agent applies it: namespace, what it adds, how it applies. False: the agent does not apply it.
+	dress(r *renderer, o *Object) bool
+}
+
+// errReported: what is wrong has been noted as a problem.
+var errReported = errors.New("reported as a problem")
+
+// Build is what one agent's object, or one root path, renders to. It is immutable, and shared by the sets of revisions in which nothing of
+// it changes.
+type Build struct {
+	// Owner is the agent's object; only its Agent is set for the path of a root.
+	Owner agent.Owner
+	// Declared is where that object stands; zero if the configuration holds it word for word.
+	Declared Source
+	// Repository and Path are what it renders.
+	Repository string
+	Path       git.Path
+	// Objects in the order of the files.
+	Objects []*Object
+
+	id        unitID
+	spec      string
+	taken     string
+	inputs    map[file]git.ID // what was read, and what was not there
+	files     map[file]*parsed
+	rendered  map[file]*rendered // of kustomizations and charts, by folder
+	documents []*document
+	dressed   map[*document]*Object // nil: not applied
+	scopes    map[groupKind]scope   // of custom kinds, as they were taken to be
+	shaped    bool                  // the owner's own fields shape the content
+	unfollows Problems
+}
+
+// parsed is a file that was read.
+type parsed struct {
+	id   git.ID
+	docs []*document
+}
+
+// rendered is a kustomization or chart that was built.
+type rendered struct {
+	inputs map[file]git.ID
+	docs   []*document
+}
+
+// build takes over the unit's build of the revision before if nothing of it changed, and makes it anew if not.
+func (r *renderer) build(u unit) (*Build, error) {
+	a := u.about()
+	old := r.previous[a.id()]
+	taken := u.taken(r)
+	if old != nil && old.spec == a.spec && old.taken == taken && old.Declared.same(a.at) {
+		same, err := r.unchanged(old.inputs)
+		if err != nil {
+			return nil, err
+		}
+		if same && r.stillDressed(old) {
+			return old, nil
+		}
+	}
+	b := &Build{
+		Owner: a.owner, Declared: a.at, id: a.id(), spec: a.spec, taken: taken,
+		inputs: map[file]git.ID{}, files: map[file]*parsed{}, rendered: map[file]*rendered{},
+	}
+	if err := u.read(r, b); err != nil {
+		if errors.Is(err, errReported) {
+			r.dress(u, b) // for what is wrong with the rest
+		}
+		return nil, err
+	}
+	if old != nil {
+		b.dressed = old.dressed
+		if old.spec != a.spec || !old.Declared.same(a.at) {
+			b.dressed = nil
+		}
+	}
+	return r.dress(u, b), nil
+}
+
+// same compares places; their inputs are the build's.
+func (s Source) same(o Source) bool {
+	return s.Repository == o.Repository && s.Path == o.Path && s.Line == o.Line
+}
+
+// unchanged tells whether files are what they were. Equal ids are equal content.
+func (r *renderer) unchanged(inputs map[file]git.ID) (bool, error) {
+	for f, was := range inputs {
+		id, err := r.fileID(f)
+		if err != nil {
+			return false, fmt.Errorf("%s:%s: %w", f.repository, f.path, err)
+		}
+		if id != was {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// stillDressed tells whether the scopes that a build took for granted are still so.
+func (r *renderer) stillDressed(b *Build) bool {
+	for gk, was := range b.scopes {
+		if r.scopes[gk] != was {
+			return false
+		}
+	}
+	return true
+}
+
+// dress makes the objects of a build. Those that are what they were keep their pointer.
+func (r *renderer) dress(u unit, b *Build) *Build {
+	made := *b
+	made.scopes, made.Objects, made.dressed = map[groupKind]scope{}, nil, make(map[*document]*Object, len(b.documents))
+	sameScopes := b.scopes == nil || r.stillDressed(b)
+	var before map[Key]*Object
+	for _, doc := range b.documents {
+		o, ok := b.dressed[doc]
+		if !ok || !sameScopes {
+			if o = r.object(u, &made, doc); o != nil {
+				if before == nil {
+					before = r.objectsBefore(b.id)
+				}
+				if was := before[o.Key]; was != nil && reflect.DeepEqual(was, o) {
+					o = was
+				}
+			}
+		} else if gk, _ := kindOf(doc.content); builtinScope(gk) == scopeUnknown {
+			made.scopes[gk] = r.scopes[gk]
+		}
+		made.dressed[doc] = o
+		if o != nil {
+			made.Objects = append(made.Objects, o)
+		}
+	}
+	return &made
+}
+
+func (r *renderer) objectsBefore(id unitID) map[Key]*Object {
+	before := map[Key]*Object{}
+	if old := r.previous[id]; old != nil {
+		for _, o := range old.Objects {
+			before[o.Key] = o
+		}
+	}
+	return before
+}
+
+// object makes a declared object of a document, nil if the agent does not apply it or it cannot be one.
+func (r *renderer) object(u unit, b *Build, doc *document) *Object {
+	a := u.about()
+	at := Source{Repository: b.Repository, Path: doc.path, Line: doc.line}
+	gk, version := kindOf(doc.content)
+	if gk.kind == "" || version == "" {
+		r.problem(at, "not a Kubernetes object: it has no %s", map[bool]string{true: "kind", false: "apiVersion"}[gk.kind == ""])
+		return nil
+	}
+	metadata := childMap(doc.content, "metadata")
+	o := &Object{
+		Key:     Key{Group: gk.group, Kind: gk.kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")},
+		Version: version, Content: doc.content, Source: at, Owner: a.owner,
+	}
+	if o.Name == "" {
+		if prefix := text(metadata, "generateName"); prefix != "" {
+			o.Name, o.Apply.GenerateName = prefix, true
+		} else {
+			r.problem(at, "%s has no metadata.name", gk.kind)
+			return nil
+		}
+	}
+	if builtinScope(gk) == scopeUnknown {
+		b.scopes[gk] = r.scopes[gk]
+	}
+	o.Source.Inputs = doc.inputs
+	if b.shaped && a.at.Repository != "" && a.at.Repository == b.Repository && !slices.Contains(doc.inputs, a.at.Path) {
+		o.Source.Inputs = append(slices.Clone(doc.inputs), a.at.Path)
+	}
+	if !u.dress(r, o) {
+		return nil
+	}
+	return o
+}
+
+// scopeOf is the scope of a kind, as far as it is known.
+func (r *renderer) scopeOf(gk groupKind) scope {
+	if s := builtinScope(gk); s != scopeUnknown {
+		return s
+	}
+	return r.scopes[gk]
+}
+
+// place puts an object where its kind lives: into the namespace that its agent falls back on, or into none. False: it has none, which is noted.
+func (r *renderer) place(o *Object, fallback, hint string) bool {
+	switch s := r.scopeOf(groupKind{o.Group, o.Kind}); {
+	case s == scopeCluster:
+		if o.Namespace != "" {
+			o.setNamespace("")
+		}
+	case o.Namespace != "":
+	case fallback != "":
+		o.setNamespace(fallback)
+	case s == scopeNamespaced:
+		r.problem(o.Source, "%s %s names no namespace%s", o.Kind, o.Name, hint)
+		return false
+	}
+	return true
+}
+
+// setNamespace changes the namespace in a copy of the content, which is shared.
+func (o *Object) setNamespace(namespace string) {
+	o.Namespace = namespace
+	o.editMetadata(func(metadata map[string]any) {
+		if namespace == "" {
+			delete(metadata, "namespace")
+		} else {
+			metadata["namespace"] = namespace
+		}
+	})
+}
+
+// editMetadata changes a copy of the metadata.
+func (o *Object) editMetadata(edit func(map[string]any)) {
+	metadata := maps.Clone(childMap(o.Content, "metadata"))
+	if metadata == nil {
+		metadata = map[string]any{}
+	}
+	edit(metadata)
+	o.Content = maps.Clone(o.Content)
+	o.Content["metadata"] = metadata
+}
+
+func (o *Object) annotation(key string) string {
+	return text(childMap(o.Content, "metadata", "annotations"), key)
+}
+
+func (o *Object) label(key string) string {
+	return text(childMap(o.Content, "metadata", "labels"), key)
+}

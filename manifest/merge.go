@@ -1,0 +1,102 @@
+package manifest
+
+import (
+	"cmp"
+	"slices"
+)
+
+// merge makes the set: the objects of the set before but for those of builds that are gone or changed, and those of the new builds. Only what
+// changed is sorted.
+func (r *renderer) merge() *Set {
+	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows)}
+	kept := map[*Build]bool{}
+	if r.in.Previous != nil {
+		for _, b := range r.in.Previous.Builds {
+			kept[b] = false
+		}
+	}
+	var added []*Object
+	for _, b := range r.builds {
+		if _, ok := kept[b]; ok {
+			kept[b] = true
+			continue
+		}
+		added = append(added, b.Objects...)
+	}
+	slices.SortStableFunc(added, byKey)
+	gone := map[*Object]bool{}
+	for b, ok := range kept {
+		if !ok {
+			for _, o := range b.Objects {
+				gone[o] = true
+			}
+		}
+	}
+	if r.in.Previous == nil {
+		set.merged = added
+	} else if set.merged = r.in.Previous.merged; len(added)+len(gone) > 0 {
+		set.merged = mergeSorted(set.merged, gone, added)
+	} else {
+		set.Objects = r.in.Previous.Objects
+		return set
+	}
+	set.Objects = r.unique(set.merged)
+	return set
+}
+
+func byKey(a, b *Object) int { return compareKeys(a.Key, b.Key) }
+
+// mergeSorted merges what is left of the objects before with the added ones.
+func mergeSorted(before []*Object, gone map[*Object]bool, added []*Object) []*Object {
+	merged := make([]*Object, 0, len(before)+len(added))
+	for _, o := range before {
+		if gone[o] {
+			continue
+		}
+		for len(added) > 0 && byKey(added[0], o) < 0 {
+			merged, added = append(merged, added[0]), added[1:]
+		}
+		merged = append(merged, o)
+	}
+	return append(merged, added...)
+}
+
+// unique refuses what is declared twice: which one holds would depend on which agent, or which sync, comes last. A namespace that an agent makes only
+// because it is not there yields to one that is declared.
+func (r *renderer) unique(objects []*Object) []*Object {
+	out := make([]*Object, 0, len(objects))
+	for _, o := range objects {
+		if len(out) == 0 || out[len(out)-1].Key != o.Key {
+			out = append(out, o)
+			continue
+		}
+		other := out[len(out)-1]
+		switch {
+		case o.implied:
+		case other.implied:
+			out[len(out)-1] = o
+		case o.Apply.GenerateName:
+			out = append(out, o)
+		default:
+			first, second := other, o
+			if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
+				first, second = o, other
+			}
+			r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
+		}
+	}
+	return out
+}
+
+func twoOwners(a, b *Object) string {
+	if a.Owner == b.Owner {
+		return ""
+	}
+	name := func(o *Object) string {
+		if o.Owner.Kind == "" {
+			return "the root " + o.Source.Repository
+		}
+		return Key{o.Owner.Group, o.Owner.Kind, o.Owner.Namespace, o.Owner.Name}.String()
+	}
+	return ", by " + name(a) + " and " + name(b)
+}

@@ -1,0 +1,279 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/signing"
+)
+
+// Input is what a rendering goes by: configuration, and commits that package signing vouches for.
+type Input struct {
+	Gate         v1alpha1.GateSpec
+	Repositories []v1alpha1.TrustedRepository // URLs and aliases, by which agents' objects name them
+	Verified     map[string]signing.Verified  // the commit to render, by repository name
+	Previous     *Set                         // of the revision before, nil at first: what did not change is taken over, with the same *Object pointers
+	Limits       Limits                       // zero value: the defaults
+}
+
+// Limits bound one rendering. A zero field is its default.
+type Limits struct {
+	Files    int           // files read anew; 100,000
+	FileSize int64         // bytes of one file; 16 MiB
+	Bytes    int64         // bytes of all files read anew; 512 MiB
+	Objects  int           // objects of the whole set; 200,000
+	Depth    int           // agents' objects that lie in what agents' objects bring; 32
+	Time     time.Duration // 2 minutes
+}
+
+func (l Limits) withDefaults() Limits {
+	fill := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	fill(&l.Files, 100_000)
+	fill(&l.Objects, 200_000)
+	fill(&l.Depth, 32)
+	if l.FileSize == 0 {
+		l.FileSize = 16 << 20
+	}
+	if l.Bytes == 0 {
+		l.Bytes = 512 << 20
+	}
+	if l.Time == 0 {
+		l.Time = 2 * time.Minute
+	}
+	return l
+}
+
+// Set is what one set of revisions declares. It is immutable.
+type Set struct {
+	// Objects are sorted by key; no two have the same.
+	Objects []*Object
+	// Builds are what the objects come from, each after the one in which its owner was found.
+	Builds []*Build
+	// Unfollowed names what Git asks an agent for and this rendering does not follow (a chart from the network, a repository that
+	// is not trusted): what it brings is not declared, and so is refused.
+	Unfollowed []Problem
+
+	merged []*Object // Objects, and those that yielded to another of the same key
+	scopes map[groupKind]scope
+}
+
+// Render renders the verified commits. What is wrong with what somebody pushed comes as Problems, all of it at once; any other error is
+// a limit (ErrLimit), the end of ctx, or a failure to read.
+func Render(ctx context.Context, in Input) (*Set, error) {
+	revisions := make(map[string]revision, len(in.Verified))
+	for name, v := range in.Verified {
+		if !v.IsZero() {
+			revisions[name] = revision{v.Commit().ID, v.Tree()}
+		}
+	}
+	return render(ctx, in, revisions)
+}
+
+// revision is a verified commit, as the rendering reads it.
+type revision struct {
+	commit git.ID
+	tree   signing.Tree
+}
+
+func render(ctx context.Context, in Input, revisions map[string]revision) (*Set, error) {
+	limits := in.Limits.withDefaults()
+	ctx, cancel := context.WithTimeoutCause(ctx, limits.Time, fmt.Errorf("%w: it took longer than %v", ErrLimit, limits.Time))
+	defer cancel()
+	r := newRenderer(ctx, in, revisions, limits)
+	r.roots()
+	if err := r.renderUnits(); err != nil {
+		return nil, err
+	}
+	r.settle()
+	set := r.merge()
+	if len(r.problems) > 0 {
+		return nil, sortProblems(r.problems)
+	}
+	return set, nil
+}
+
+// renderer is the state of one rendering.
+type renderer struct {
+	ctx       context.Context
+	in        Input
+	revisions map[string]revision // by repository
+	limits    Limits
+	previous  map[unitID]*Build
+	scopes    map[groupKind]scope // as far as CRDs were found
+
+	sources   map[sourceKey]*source
+	values    map[Key]*Object // ConfigMaps and Secrets, for those who take values from them
+	missed    map[Key]Source  // values that were taken for absent, and by whom
+	pending   []unit
+	known     map[unitID]unit
+	builds    []*Build
+	problems  Problems
+	unfollows Problems
+
+	filesRead int
+	bytesRead int64
+	objects   int
+}
+
+func newRenderer(ctx context.Context, in Input, revisions map[string]revision, limits Limits) *renderer {
+	r := &renderer{
+		ctx: ctx, in: in, revisions: revisions, limits: limits,
+		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, sources: map[sourceKey]*source{},
+		values: map[Key]*Object{}, missed: map[Key]Source{}, known: map[unitID]unit{},
+	}
+	if in.Previous != nil {
+		for _, b := range in.Previous.Builds {
+			r.previous[b.id] = b
+		}
+		// Most likely still true: what differs is noticed when everything has been read.
+		maps.Copy(r.scopes, in.Previous.scopes)
+	}
+	return r
+}
+
+// problem notes what is wrong with what stands at a place in Git, or in the configuration.
+func (r *renderer) problem(at Source, format string, args ...any) {
+	r.problems = append(r.problems, Problem{at.Repository, at.Path, at.Line, fmt.Sprintf(format, args...)})
+}
+
+func (r *renderer) unfollowed(at Source, format string, args ...any) {
+	r.unfollows = append(r.unfollows, Problem{at.Repository, at.Path, at.Line, fmt.Sprintf(format, args...)})
+}
+
+// add queues a unit, unless it is known: agents' objects are found again and again where an application applies itself.
+func (r *renderer) add(u unit) {
+	a := u.about()
+	if other, ok := r.known[a.id()]; ok {
+		if b := other.about(); b.spec != a.spec {
+			r.problem(a.at, "%s says something else than %s: only one of them can be true", a.name(), b.place())
+		}
+		return
+	}
+	if a.depth > r.limits.Depth {
+		r.problem(a.at, "%s lies %d agents' objects deep: %d is the bound", a.name(), a.depth, r.limits.Depth)
+		return
+	}
+	r.known[a.id()] = u
+	r.pending = append(r.pending, u)
+}
+
+// renderUnits renders what is ready until nothing is left, then what can do without what it waits for, and names the rest.
+func (r *renderer) renderUnits() error {
+	for last := false; len(r.pending) > 0; {
+		waiting := r.pending
+		r.pending = nil
+		progress := false
+		for _, u := range waiting {
+			if err := r.stop(); err != nil {
+				return err
+			}
+			if u.waits(r, last) != "" {
+				r.pending = append(r.pending, u)
+				continue
+			}
+			progress = true
+			if err := r.renderUnit(u); err != nil {
+				return err
+			}
+		}
+		switch {
+		case progress:
+			last = false
+		case last:
+			for _, u := range r.pending {
+				r.problem(u.about().at, "%s", u.waits(r, true))
+			}
+			return nil
+		default:
+			last = true
+		}
+	}
+	return nil
+}
+
+func (r *renderer) renderUnit(u unit) error {
+	a := u.about()
+	b, err := r.build(u)
+	var syntax *syntaxError
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, errReported):
+		return nil // it was noted where it was found
+	case err != nil:
+		return fmt.Errorf("render %s: %w", a.name(), err)
+	}
+	r.builds = append(r.builds, b)
+	if r.objects += len(b.Objects); r.objects > r.limits.Objects {
+		return fmt.Errorf("%w: more than %d objects", ErrLimit, r.limits.Objects)
+	}
+	r.discover(b)
+	return nil
+}
+
+// stop tells whether it is time to.
+func (r *renderer) stop() error {
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	return nil
+}
+
+// settle puts right what was assumed of custom kinds before their definitions were found, and of values that were found after all.
+func (r *renderer) settle() {
+	for i, b := range r.builds {
+		if !r.stillDressed(b) {
+			r.builds[i] = r.dress(r.known[b.id], b)
+		}
+	}
+	for _, k := range sortedKeys(r.missed) {
+		if o, ok := r.values[k]; ok {
+			r.problem(r.missed[k], "it takes values from %s, which what it renders itself declares in %s", k, o.Source.place())
+		}
+	}
+}
+
+// place is "repository:path:line", as far as it is known.
+func (s Source) place() string {
+	if s.Repository == "" {
+		return "the configuration"
+	}
+	p := s.Repository + ":" + string(s.Path)
+	if s.Line > 0 {
+		p += fmt.Sprintf(":%d", s.Line)
+	}
+	return p
+}
+
+func compareKeys(a, b Key) int {
+	for _, pair := range [][2]string{{a.Group, b.Group}, {a.Kind, b.Kind}, {a.Namespace, b.Namespace}, {a.Name, b.Name}} {
+		if pair[0] != pair[1] {
+			if pair[0] < pair[1] {
+				return -1
+			}
+			return 1
+		}
+	}
+	return 0
+}
+
+func sortedKeys[V any](m map[Key]V) []Key {
+	return slices.SortedFunc(maps.Keys(m), compareKeys)
+}
+
+// fileID is the object id of a file or folder, "" if there is none or the repository is not rendered.
+func (r *renderer) fileID(f file) (git.ID, error) {
+	v, ok := r.revisions[f.repository]
+	if !ok {
+		return "", nil
+	}
+	return v.tree.ID(f.path)
+}

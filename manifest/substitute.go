@@ -1,0 +1,165 @@
+package manifest
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/fluxcd/pkg/envsubst"
+	"sigs.k8s.io/yaml"
+
+	"github.com/commitgate/commitgate/agent"
+)
+
+// waitsForValues says which ConfigMap or Secret that the Kustomization substitutes from is not found (yet).
+func (u *kustomizationUnit) waitsForValues(r *renderer, last bool) string {
+	if u.spec.PostBuild == nil {
+		return ""
+	}
+	for _, from := range u.spec.PostBuild.SubstituteFrom {
+		k := u.valuesKey(from)
+		switch {
+		case r.values[k] != nil:
+		case last && from.Optional:
+			r.missed[k] = u.self.at
+		default:
+			return fmt.Sprintf("%s substitutes from %s, which is declared nowhere in Git: declare it, or make it optional", u.self.name(), k)
+		}
+	}
+	return ""
+}
+
+func (u *kustomizationUnit) valuesKey(from fluxValues) Key {
+	return Key{Kind: from.Kind, Namespace: u.self.owner.Namespace, Name: from.Name}
+}
+
+// taken covers the source and the values.
+func (u *kustomizationUnit) taken(r *renderer) string {
+	digest := sha256.New()
+	s := r.sources[u.from]
+	if s.repository != nil {
+		fmt.Fprintf(digest, "%s\n", s.repository.Name)
+	}
+	fmt.Fprintf(digest, "%q\n", s.why)
+	if u.spec.PostBuild != nil {
+		for _, from := range u.spec.PostBuild.SubstituteFrom {
+			if o := r.values[u.valuesKey(from)]; o != nil {
+				fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Content["binaryData"], o.Opaque}))
+			}
+		}
+	}
+	return hex.EncodeToString(digest.Sum(nil))
+}
+
+// variables are those of the ConfigMaps and Secrets in their order, and over them those of the Kustomization itself.
+func (u *kustomizationUnit) variables(r *renderer) (map[string]string, error) {
+	vars := map[string]string{}
+	for _, from := range u.spec.PostBuild.SubstituteFrom {
+		o := r.values[u.valuesKey(from)]
+		if o == nil {
+			continue // optional: see waits
+		}
+		if len(o.Opaque) > 0 {
+			r.problem(u.self.at, "%s substitutes from %s, whose values Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
+			return nil, errReported
+		}
+		for k, v := range valuesOf(o) {
+			vars[k] = strings.ReplaceAll(v, "\n", "")
+		}
+	}
+	for k, v := range u.spec.PostBuild.Substitute {
+		vars[k] = strings.ReplaceAll(v, "\n", "")
+	}
+	for k := range vars {
+		if !variableName().MatchString(k) {
+			r.problem(u.self.at, "%s: the variable %q has no name that Flux takes: letters, digits and underscores", u.self.name(), k)
+			return nil, errReported
+		}
+	}
+	return vars, nil
+}
+
+func variableName() *regexp.Regexp { return regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`) }
+
+// valuesOf is the data of a ConfigMap or Secret.
+func valuesOf(o *Object) map[string]string {
+	out := map[string]string{}
+	for k, v := range childMap(o.Content, "data") {
+		s, _ := v.(string)
+		if o.Kind == "Secret" {
+			plain, err := base64.StdEncoding.DecodeString(s)
+			if err != nil {
+				continue // the API server refuses it
+			}
+			s = string(plain)
+		}
+		out[k] = s
+	}
+	if o.Kind == "Secret" {
+		for k, v := range childMap(o.Content, "stringData") {
+			out[k], _ = v.(string)
+		}
+	}
+	return out
+}
+
+// substitute replaces ${variables} in the text of each document, as kustomize-controller does: after the build, in the YAML that sigs.k8s.io/yaml
+// writes, so that a value may become a number or a boolean.
+func (r *renderer) substitute(u *kustomizationUnit, b *Build) error {
+	if u.spec.PostBuild == nil {
+		return nil
+	}
+	vars, err := u.variables(r)
+	if err != nil || len(vars) == 0 {
+		return err
+	}
+	failed := false
+	for i, doc := range b.documents {
+		metadata := childMap(doc.content, "metadata")
+		if text(childMap(metadata, "labels"), agent.FluxKustomizeGroup+"/substitute") == "disabled" ||
+			text(childMap(metadata, "annotations"), agent.FluxKustomizeGroup+"/substitute") == "disabled" {
+			continue
+		}
+		changed, err := substituted(doc, vars)
+		if err != nil {
+			r.problem(Source{Repository: b.Repository, Path: doc.path, Line: doc.line}, "%s cannot substitute its variables here: %v", u.self.name(), err)
+			failed = true
+			continue
+		}
+		b.documents[i] = changed
+	}
+	if failed {
+		return errReported
+	}
+	return nil
+}
+
+func substituted(doc *document, vars map[string]string) (*document, error) {
+	before, err := yaml.Marshal(doc.content)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(string(before), "$") {
+		return doc, nil
+	}
+	after, err := envsubst.Eval(string(before), func(name string) (string, bool) {
+		v, ok := vars[name]
+		return v, ok
+	})
+	if err != nil {
+		return nil, err
+	}
+	docs, err := parse("substituted.yaml", []byte(after))
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 {
+		return nil, fmt.Errorf("its variables make %d documents of one", len(docs))
+	}
+	made := *doc
+	made.content = docs[0].content
+	return &made, nil
+}
