@@ -56,12 +56,25 @@ type TrustedRepositorySpec struct {
 	Branch string `json:"branch"`
 	// Anchor is the commit from which history is verified. It and everything before it is vouched for by this document.
 	Anchor Anchor `json:"anchor"`
-	// Signers that are trusted from the anchor on.
+	// Signers that are trusted from the anchor on: people, bots and forges.
 	Signers []Signer `json:"signers,omitempty"`
-	// SignerList is a file of the repository that replaces Signers from the anchor on: each commit is judged by the
-	// list of its verified parent.
+	// AllowedSigners are more signers, as OpenSSH writes them (ssh-keygen(1), ALLOWED SIGNERS).
+	AllowedSigners string `json:"allowedSigners,omitempty"`
+	// Revoked are keys that are refused whoever lists them: an SSH public key or its SHA256: fingerprint, the fingerprint of an OpenPGP key
+	// or subkey, the SHA-256 of an X.509 certificate in hexadecimal.
+	Revoked []string `json:"revoked,omitempty"`
+	// SSHRevocationList is an OpenSSH key revocation list (ssh-keygen -k), in base64.
+	SSHRevocationList string `json:"sshRevocationList,omitempty"`
+	// X509Roots are the certificates (PEM) that X.509 signatures must chain to.
+	X509Roots string `json:"x509Roots,omitempty"`
+	// SignerList is a file of the repository that replaces the signers above from the commit on that adds it: each commit is judged by the
+	// list of its verified parent. It is a document of kind SignerList (.yaml, .yml, .json), or else OpenSSH allowed_signers. Unless a rule
+	// names the file, a change to it takes two signers (one, if there is only one).
 	SignerList string `json:"signerList,omitempty"`
-	// Rules say whose signatures it takes, by path; the first whose paths match decides. Without rules, one signature of any signer suffices.
+	// SigstoreTrustedRoot is a file (trusted_root.json) with the Fulcio and Rekor keys by which gitsign signatures are verified, offline.
+	SigstoreTrustedRoot string `json:"sigstoreTrustedRoot,omitempty"`
+	// Rules say whose signatures it takes, by path; the first whose paths match decides, and a path that none matches may be changed by
+	// nobody. Without rules, one signature of any signer suffices.
 	Rules []Rule `json:"rules,omitempty"`
 	// History is which commits must be signed: FirstParent (the default) or Full.
 	History History `json:"history,omitempty"`
@@ -77,14 +90,51 @@ type Anchor struct {
 	Commit string `json:"commit"`
 }
 
+// SignerList is the document that a repository keeps of its own signers: whose signatures are accepted, and which keys are not (any more).
+type SignerList struct {
+	metav1.TypeMeta `json:",inline"`
+	// Signers are the people, bots and forges whose signatures are accepted.
+	Signers []Signer `json:"signers,omitempty"`
+	// AllowedSigners are more signers, as OpenSSH writes them (ssh-keygen(1), ALLOWED SIGNERS).
+	AllowedSigners string `json:"allowedSigners,omitempty"`
+	// Revoked are keys that are refused whoever lists them: an SSH public key or its SHA256: fingerprint, the fingerprint of an OpenPGP key
+	// or subkey, the SHA-256 of an X.509 certificate in hexadecimal.
+	Revoked []string `json:"revoked,omitempty"`
+	// SSHRevocationList is an OpenSSH key revocation list (ssh-keygen -k), in base64.
+	SSHRevocationList string `json:"sshRevocationList,omitempty"`
+	// X509Roots are the certificates (PEM) that X.509 signatures must chain to.
+	X509Roots string `json:"x509Roots,omitempty"`
+}
+
 // Signer is a principal and the keys that speak for it.
 type Signer struct {
-	// Principal is the name that appears in records: an e-mail address, by custom.
+	// Principal is the name that appears in records: an e-mail address, by custom. With certificate authorities under ssh it may be a pattern:
+	// the principal is then the certificate's.
 	Principal string `json:"principal"`
 	// SSH keys, as in authorized_keys or allowed_signers (options allowed, without principals).
 	SSH []string `json:"ssh,omitempty"`
 	// OpenPGP is one or more ASCII-armoured public keys.
 	OpenPGP string `json:"openpgp,omitempty"`
+	// X509 are certificates of this signer that chain to x509Roots: an e-mail address that the certificate names, or the SHA-256 of
+	// the certificate in hexadecimal.
+	X509 []string `json:"x509,omitempty"`
+	// Gitsign are identities that Fulcio vouched for.
+	Gitsign []GitsignIdentity `json:"gitsign,omitempty"`
+	// Forge says that this is a forge's own key, such as GitHub's web-flow. It proves that the forge made the commit, not who asked for it: it counts
+	// only in rules that name it, word for word.
+	Forge bool `json:"forge,omitempty"`
+	// Expires is when this signer ends, by the time at which the gate first saw a commit; not set is never.
+	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// GitsignIdentity is an identity in a certificate of Fulcio. One of identity and identityPattern is set.
+type GitsignIdentity struct {
+	// Issuer is the OpenID Connect issuer, exactly: https://accounts.google.com.
+	Issuer string `json:"issuer"`
+	// Identity is the subject alternative name, exactly: an e-mail address or a URI.
+	Identity string `json:"identity,omitempty"`
+	// IdentityPattern is a regular expression that the whole name must match.
+	IdentityPattern string `json:"identityPattern,omitempty"`
 }
 
 // History is which commits are verified.
