@@ -206,3 +206,34 @@ func ParsePerson(s string) Person {
 	person.When = time.Unix(unix, 0).In(time.FixedZone("", offset))
 	return person
 }
+
+// Links reads the tree and the parents of a raw commit, and nothing else of it: enough to walk a history, also through commits that
+// ParseCommit refuses.
+func Links(raw []byte) (tree ID, parents []ID, err error) {
+	value, rest, ok := cutHeader(raw, "tree ")
+	if ok {
+		tree, err = ParseID(value)
+	}
+	if !ok || err != nil {
+		return "", nil, errors.New("not a commit: it does not begin with its tree")
+	}
+	for {
+		value, next, ok := cutHeader(rest, "parent ")
+		if !ok {
+			return tree, parents, nil
+		}
+		parent, err := ParseID(value)
+		if err != nil {
+			return "", nil, err
+		}
+		parents, rest = append(parents, parent), next
+	}
+}
+
+func cutHeader(raw []byte, key string) (value string, rest []byte, ok bool) {
+	line, rest, ok := bytes.Cut(raw, []byte("\n"))
+	if !ok || !bytes.HasPrefix(line, []byte(key)) {
+		return "", raw, false
+	}
+	return string(line[len(key):]), rest, true
+}

@@ -113,3 +113,11 @@ func (p *Person) Kind() string {
 		return "none"
 	}
 }
+
+// KeyFile is where an SSH private key lies, "" for people with other keys: for tests that sign by themselves.
+func (p *Person) KeyFile() string {
+	if p.format != "ssh" {
+		return ""
+	}
+	return p.key
+}

@@ -77,15 +77,29 @@ func (r *Repository) Commit(ctx context.Context, author *Person, message string)
 	if _, err := r.Git(ctx, "add", "--all"); err != nil {
 		return "", err
 	}
-	args := []string{"commit", "--quiet", "--allow-empty", "--message", message, "--no-gpg-sign"}
-	if author.format != "" {
-		args = append([]string{"-c", "gpg.format=" + author.format}, append(args, "--gpg-sign="+author.key)...)
+	if _, err := r.As(ctx, author, "commit", "--quiet", "--allow-empty", "--message", message); err != nil {
+		return "", err
 	}
-	who := []string{
-		"GIT_AUTHOR_NAME=" + author.Name, "GIT_AUTHOR_EMAIL=" + author.Email,
-		"GIT_COMMITTER_NAME=" + author.Name, "GIT_COMMITTER_EMAIL=" + author.Email,
+	return r.Head(ctx)
+}
+
+// As runs a git command in the working copy as somebody would: whatever it commits (commit, merge, rebase, cherry-pick, revert) is theirs, and
+// signed with their key if there is one.
+func (r *Repository) As(ctx context.Context, who *Person, args ...string) (string, error) {
+	config := []string{"-c", "commit.gpgsign=false"}
+	if who.format != "" {
+		config = []string{"-c", "gpg.format=" + who.format, "-c", "commit.gpgsign=true", "-c", "user.signingkey=" + who.key}
 	}
-	if _, err := r.git(ctx, who, args...); err != nil {
+	env := []string{
+		"GIT_AUTHOR_NAME=" + who.Name, "GIT_AUTHOR_EMAIL=" + who.Email,
+		"GIT_COMMITTER_NAME=" + who.Name, "GIT_COMMITTER_EMAIL=" + who.Email,
+	}
+	return r.git(ctx, env, append(config, args...)...)
+}
+
+// Merge merges a branch or commit into the working copy's branch, with a merge commit by somebody.
+func (r *Repository) Merge(ctx context.Context, who *Person, branch, message string) (git.ID, error) {
+	if _, err := r.As(ctx, who, "merge", "--quiet", "--no-ff", "--message", message, branch); err != nil {
 		return "", err
 	}
 	return r.Head(ctx)

@@ -1,0 +1,168 @@
+package signing
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/git"
+)
+
+// rule says whose signatures a change to some paths takes.
+type rule struct {
+	number     int         // from 1; 0 is the rule that holds where there are none
+	paths      []string    // empty is every path
+	principals patternList // empty is every signer but forges
+	threshold  int         // at least 1
+}
+
+func newRules(in []v1alpha1.Rule) (rules []rule, problems []error) {
+	if len(in) == 0 {
+		return []rule{{threshold: 1}}, nil
+	}
+	for i, r := range in {
+		bad := func(field, format string, args ...any) {
+			problems = append(problems, fmt.Errorf("rules[%d].%s: %w", i, field, fmt.Errorf(format, args...)))
+		}
+		if r.Threshold < 0 {
+			bad("threshold", "negative")
+		}
+		for j, p := range r.Paths {
+			if err := checkPattern(p); err != nil {
+				bad(fmt.Sprintf("paths[%d]", j), "%q: %w", p, err)
+			}
+		}
+		if slices.Contains(r.Principals, "") {
+			bad("principals", "an empty principal")
+		}
+		rules = append(rules, rule{number: i + 1, paths: r.Paths, principals: r.Principals, threshold: max(1, r.Threshold)})
+	}
+	return rules, problems
+}
+
+// checkPattern refuses a pattern that could never match a path of a tree, or that means something else than it seems to.
+func checkPattern(p string) error {
+	for segment := range strings.SplitSeq(p, "/") {
+		switch {
+		case segment == "" || segment == "." || segment == "..":
+			return fmt.Errorf("segment %q matches no path of a tree: write apps/**, not /apps or apps/", segment)
+		case strings.Contains(segment, "**") && segment != "**":
+			return fmt.Errorf("** stands for whole segments: it cannot be part of %q", segment)
+		}
+		if _, err := path.Match(segment, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rule) covers(p git.Path) bool {
+	if len(r.paths) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.paths, func(pattern string) bool { return matchPath(pattern, string(p)) })
+}
+
+// names tells whether a rule has a path word for word.
+func (r *rule) names(p git.Path) bool { return slices.Contains(r.paths, string(p)) }
+
+// counts tells whether somebody's signature counts for this rule. A forge's does only if the rule has its name word for word.
+func (r *rule) counts(p Principal, forge bool) bool {
+	if forge {
+		return slices.Contains(r.principals, string(p))
+	}
+	return len(r.principals) == 0 || r.principals.match(string(p))
+}
+
+func (r *rule) String() string {
+	what := "every path"
+	if len(r.paths) > 0 {
+		what = strings.Join(r.paths, ", ")
+	}
+	if r.number == 0 {
+		return "the rule for " + what
+	}
+	return fmt.Sprintf("rule %d (%s)", r.number, what)
+}
+
+// who is whom a rule names, for people.
+func (r *rule) who() string {
+	if len(r.principals) == 0 {
+		return "any signer of the list"
+	}
+	return strings.Join(r.principals, ", ")
+}
+
+// ruleFor finds the rule for a path, judged by a list; nil if nobody may change it.
+func (a *Authority) ruleFor(p git.Path, l *list) *rule {
+	i := slices.IndexFunc(a.rules, func(r rule) bool { return r.covers(p) })
+	if i < 0 {
+		return nil
+	}
+	r := &a.rules[i]
+	if a.listPath == "" || p != a.listPath || r.names(p) {
+		return r
+	}
+	// The list decides everything that follows, so no single key may change it while there are two people.
+	strict := *r
+	if r.threshold < 2 && (l.open || len(slices.DeleteFunc(slices.Clone(l.people), func(p Principal) bool { return !r.counts(p, false) })) > 1) {
+		strict.threshold = 2
+	}
+	return &strict
+}
+
+// vouched is who vouches for the changed paths of a commit: its own signer for all, signers of merged-in commits for what they changed
+// and what stands in the commit as they signed it.
+type vouched struct {
+	signature Signature
+	paths     []git.Path // sorted; nil stands for all
+}
+
+func (v *vouched) covers(p git.Path) bool {
+	if v.paths == nil {
+		return true
+	}
+	_, ok := slices.BinarySearch(v.paths, p)
+	return ok
+}
+
+// enough tells whether those who vouch are enough for every path, by the first rule that covers it.
+func (a *Authority) enough(changed []git.Path, vouch []vouched, l *list) error {
+	for _, p := range changed {
+		r := a.ruleFor(p, l)
+		if r == nil {
+			return refuse(CauseNotAllowed, "no rule lets anybody change %s", clip(string(p)))
+		}
+		var distinct []Principal
+		var others []string
+		for i := range vouch {
+			who := vouch[i].signature.Principal
+			switch {
+			case !vouch[i].covers(p):
+			case !r.counts(who, l.forges[who]):
+				others = append(others, string(who))
+			case !slices.Contains(distinct, who):
+				distinct = append(distinct, who)
+			}
+		}
+		if len(distinct) >= r.threshold {
+			continue
+		}
+		if len(distinct) == 0 {
+			return refuse(CauseNotAllowed, "%s may not change %s: %s asks for %s", strings.Join(slices.Compact(others), ", "), clip(string(p)), r, r.who())
+		}
+		return refuse(CauseTooFew, "%s takes %d people by %s, and only %s signed: have somebody else merge a signed branch (git merge --no-ff -S)",
+			clip(string(p)), r.threshold, r, join(distinct))
+	}
+	return nil
+}
+
+func join(principals []Principal) string {
+	s := make([]string, len(principals))
+	for i, p := range principals {
+		s[i] = string(p)
+	}
+	return strings.Join(s, ", ")
+}
