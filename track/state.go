@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -30,6 +31,11 @@ type repoState struct {
 	Verified  git.ID    `json:"verified"`            // the last commit that the rules accepted
 	Published git.ID    `json:"published,omitempty"` // the last of these that rendered and became the truth
 	At        time.Time `json:"at"`                  // when the mark was last moved; for people
+}
+
+// of tells whether the mark was made with this anchor and branch.
+func (s repoState) of(spec v1alpha1.TrustedRepositorySpec) bool {
+	return s.Branch == spec.Branch && s.Anchor == git.ID(spec.Anchor.Commit)
 }
 
 // errTorn is wrapped by the error of reading a state file that is not what was written.

@@ -1,0 +1,239 @@
+package track
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/signing"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+// assembly is the work from declared objects to the entries of a snapshot. What did not change is taken over from the
+// snapshot before, so that it costs what the push changed and one look at each object.
+type assembly struct {
+	ctx     context.Context
+	old     *snapshot.Snapshot // nil at first
+	was     map[*manifest.Object]*snapshot.Entry
+	sources map[string]*source // by repository
+
+	types   *account.Types
+	retyped map[kind]bool // kinds whose CRD changed: what is declared of them is prepared again
+
+	commits map[git.ID]*git.Commit
+
+	now  map[*manifest.Object]*snapshot.Entry
+	put  []*snapshot.Entry
+	gone []manifest.Key
+	todo []*snapshot.Entry // entries whose declaration has to be prepared
+}
+
+// source is a repository at the revision that is to be published.
+type source struct {
+	verified signing.Verified
+	fetched  time.Time
+	lineage  *lineage // at least up to verified
+	history  signing.History
+
+	// What the builder makes of it.
+	revision *snapshot.Revision
+	moved    bool // it is another revision than before
+}
+
+// commit reads a commit of the verified line.
+func (s *source) commit(ctx context.Context, id git.ID) (*git.Commit, error) {
+	if c := s.verified.Commit(); c.ID == id {
+		return c, nil
+	}
+	raw, err := s.history.Commit(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return git.ParseCommit(id, raw)
+}
+
+type kind struct{ group, kind string }
+
+func kindOf(k manifest.Key) kind { return kind{k.Group, k.Kind} }
+
+var customResourceDefinition = kind{"apiextensions.k8s.io", "CustomResourceDefinition"}
+
+// run sorts the objects into what is new, what stays and what is gone, and prepares what is new.
+func (a *assembly) run(objects []*manifest.Object) error {
+	a.now = make(map[*manifest.Object]*snapshot.Entry, len(objects))
+	a.commits = make(map[git.ID]*git.Commit)
+	keys := make(map[manifest.Key]*manifest.Object, len(objects))
+	var errs []error
+	for _, o := range objects {
+		if other, ok := keys[o.Key]; ok {
+			errs = append(errs, fmt.Errorf("%s is declared twice: in %s and in %s", o.Key, place(other), place(o)))
+			continue
+		}
+		keys[o.Key] = o
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for o, e := range a.was {
+		if keys[e.Key] == nil {
+			a.gone = append(a.gone, o.Key)
+		}
+	}
+	if err := a.retype(objects, keys); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		e, err := a.entry(o)
+		if err != nil {
+			return fmt.Errorf("%s in %s: %w", o.Key, place(o), err)
+		}
+		a.now[o] = e
+	}
+	return a.prepare()
+}
+
+// place says where an object is declared: shop:apps/cart.yaml:12.
+func place(o *manifest.Object) string {
+	at := o.Source.Repository + ":" + string(o.Source.Path)
+	if o.Source.Line > 0 {
+		at += fmt.Sprintf(":%d", o.Source.Line)
+	}
+	return at
+}
+
+// retype makes the types anew if a CRD came, went or changed, and says which kinds that concerns.
+func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*manifest.Object) error {
+	a.retyped = make(map[kind]bool)
+	var crds []map[string]any
+	for _, o := range objects {
+		if kindOf(o.Key) != customResourceDefinition {
+			continue
+		}
+		crds = append(crds, o.Content)
+		if old := a.before(o.Key); old == nil || !reflect.DeepEqual(old.Content, o.Content) {
+			a.retyped[described(o.Content)] = true
+			if old != nil {
+				a.retyped[described(old.Content)] = true
+			}
+		}
+	}
+	if a.old != nil {
+		for _, old := range a.old.OfKind(customResourceDefinition.group, customResourceDefinition.kind) {
+			if keys[old.Key] == nil {
+				a.retyped[described(old.Content)] = true
+			}
+		}
+		a.types = a.old.Types
+	}
+	if a.types != nil && len(a.retyped) == 0 {
+		return nil
+	}
+	types, err := account.NewTypes(crds)
+	if types == nil {
+		return fmt.Errorf("schemas: %w", err)
+	}
+	a.types = types // a CRD that is not understood leaves its kind without a schema, which the API server will not take either
+	return nil
+}
+
+// described is the kind that a CRD makes.
+func described(crd map[string]any) kind {
+	spec, _ := crd["spec"].(map[string]any)
+	names, _ := spec["names"].(map[string]any)
+	group, _ := spec["group"].(string)
+	name, _ := names["kind"].(string)
+	return kind{group, name}
+}
+
+func (a *assembly) before(k manifest.Key) *snapshot.Entry {
+	if a.old == nil {
+		return nil
+	}
+	return a.old.Lookup(k)
+}
+
+// entry finds or makes the entry of an object.
+func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
+	src := a.sources[o.Source.Repository]
+	if src == nil {
+		return nil, fmt.Errorf("repository %s is not configured", o.Source.Repository)
+	}
+	old := a.was[o]
+	retyped := a.retyped[kindOf(o.Key)]
+	if old != nil && !src.moved && !retyped {
+		return old, nil
+	}
+	changed := src.lineage.last(src.verified.Commit().ID, append(slices.Clip(o.Source.Inputs), o.Source.Path)...)
+	if old != nil && !retyped && old.Changed.ID == changed.id {
+		return old, nil
+	}
+	if old == nil {
+		old = a.before(o.Key)
+	}
+	if old != nil && !retyped && old.Changed.ID == changed.id && reflect.DeepEqual(old.Object, *o) {
+		return old, nil
+	}
+	commit, err := a.commit(src, changed.id)
+	if err != nil {
+		return nil, err
+	}
+	e := &snapshot.Entry{Object: *o, Revision: src.revision, Changed: commit, Signatures: changed.signatures}
+	if old != nil && !retyped && sameDeclaration(&old.Object, o) {
+		e.Content, e.Account = old.Content, old.Account // one copy of the content, prepared once
+	} else {
+		a.todo = append(a.todo, e)
+	}
+	a.put = append(a.put, e)
+	return e, nil
+}
+
+// commit reads a commit once for all the objects that it changed.
+func (a *assembly) commit(src *source, id git.ID) (*git.Commit, error) {
+	if c := a.commits[id]; c != nil {
+		return c, nil
+	}
+	c, err := src.commit(a.ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	a.commits[id] = c
+	return c, nil
+}
+
+// sameDeclaration tells whether two objects are the same for accounting.
+func sameDeclaration(a, b *manifest.Object) bool {
+	return a.Apply.LastApplied == b.Apply.LastApplied && slices.Equal(a.Apply.Ignored, b.Apply.Ignored) && slices.Equal(a.Opaque, b.Opaque) &&
+		reflect.DeepEqual(a.Adds, b.Adds) && reflect.DeepEqual(a.Content, b.Content)
+}
+
+// prepare does the dear half of the accounting, on all cores.
+func (a *assembly) prepare() error {
+	g, ctx := errgroup.WithContext(a.ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, e := range a.todo {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			prepared, err := a.types.Declare(account.Declaration{
+				Content: e.Content, Labels: e.Adds.Labels, Annotations: e.Adds.Annotations,
+				LastApplied: e.Apply.LastApplied, Ignored: e.Apply.Ignored, Opaque: e.Opaque,
+			})
+			if err != nil && !errors.Is(err, account.ErrNoSchema) {
+				return fmt.Errorf("%s in %s: %w", e.Key, place(&e.Object), err)
+			}
+			e.Account = prepared
+			return nil
+		})
+	}
+	return g.Wait()
+}

@@ -1,0 +1,135 @@
+package track
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/mirror"
+	"github.com/commitgate/commitgate/signing"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+// AtConfig says which revisions of which repositories on this machine At is to make the truth of.
+type AtConfig struct {
+	Gate         v1alpha1.GateSpec
+	Repositories []v1alpha1.TrustedRepository
+	// Paths are work trees, bare repositories or bundles, by repository. One that is left out is read at its URL, if that is a path.
+	Paths map[string]string
+	// Revisions by repository, as gitrevisions(7); the protected branch where there is none.
+	Revisions map[string]string
+	Now       time.Time // when it is; the machine's time if it is zero
+}
+
+// At makes the truth of revisions in local repositories, with the code of the loop: verified from the anchor to the revision, rendered, compiled.
+// Nothing is fetched and nothing is kept. With the anchor at the revision itself, nothing needs a signature. A revision that
+// a running gate would refuse is a *Refusal; any other error says that it could not be told.
+func At(ctx context.Context, cfg AtConfig) (*snapshot.Truth, error) {
+	if cfg.Now.IsZero() {
+		cfg.Now = time.Now()
+	}
+	sources := make(map[string]*source, len(cfg.Repositories))
+	var errs []error
+	for _, r := range cfg.Repositories {
+		l, err := openLocal(ctx, cfg, r)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		defer l.Close()
+		sources[r.Name] = &source{verified: l.verified, fetched: cfg.Now, lineage: l.lineage, history: l.Repository}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	b := &builder{gate: cfg.Gate, repositories: cfg.Repositories}
+	built, err := b.build(ctx, nil, sources, cfg.Now)
+	var s *stageError
+	if errors.As(err, &s) && ctx.Err() == nil {
+		return nil, refusedBuild(cfg.Repositories, sources, s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &snapshot.Truth{Current: built.Snapshot}, nil
+}
+
+// refusedBuild says which revision does not render; of several repositories the text of the error says which.
+func refusedBuild(repositories []v1alpha1.TrustedRepository, sources map[string]*source, s *stageError) *Refusal {
+	r := repositories[0]
+	return &Refusal{Repository: r.Name, Branch: r.Spec.Branch, Commit: sources[r.Name].verified.Commit().ID, Stage: s.stage, Why: s.err.Error()}
+}
+
+// local is a repository on this machine, verified up to a revision.
+type local struct {
+	*mirror.Repository
+	line
+}
+
+func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) (*local, error) {
+	path := cfg.Paths[r.Name]
+	if path == "" && filepath.IsAbs(r.Spec.URL) {
+		path = r.Spec.URL
+	}
+	if path == "" {
+		return nil, fmt.Errorf("repository %s: no copy of it on this machine is named", r.Name)
+	}
+	authority, err := signing.NewAuthority(r.Name, r.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	repo, err := mirror.OpenRepository(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	l := &local{repo, line{authority: authority}}
+	if err := l.reach(ctx, r, cfg.Revisions[r.Name]); err != nil {
+		return nil, errors.Join(err, repo.Close())
+	}
+	return l, nil
+}
+
+// reach verifies up to a revision, all or nothing.
+func (l *local) reach(ctx context.Context, r v1alpha1.TrustedRepository, revision string) error {
+	tip, err := l.find(ctx, r.Spec.Branch, revision)
+	if err != nil {
+		return fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	if err := l.begin(ctx, l.Repository); err != nil {
+		return fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	refusal := func(commit git.ID, stage Stage, why string) error {
+		return &Refusal{Repository: r.Name, Branch: r.Spec.Branch, Commit: commit, Stage: stage, Why: why}
+	}
+	_, refused, err := l.climb(ctx, l.Repository, tip)
+	if errors.Is(err, signing.ErrNotDescendant) {
+		return refusal(tip, StageFetch, fmt.Sprintf("%s does not descend from the trust anchor %s", tip.Short(), l.verified.Commit().ID.Short()))
+	}
+	if err != nil {
+		return fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	if refused != nil {
+		return refusal(refused.Commit, StageVerify, refused.Why)
+	}
+	return nil
+}
+
+// find is the commit that is meant: a revision, else the protected branch as it is here, else as the work tree's origin had it.
+func (l *local) find(ctx context.Context, branch, revision string) (git.ID, error) {
+	if revision != "" {
+		return l.Resolve(ctx, revision)
+	}
+	id, err := l.Branch(branch)
+	if errors.Is(err, fs.ErrNotExist) {
+		id, err = l.Resolve(ctx, "refs/remotes/origin/"+branch)
+	}
+	if err != nil {
+		return "", fmt.Errorf("branch %s: %w", branch, err)
+	}
+	return id, nil
+}

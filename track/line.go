@@ -1,0 +1,75 @@
+package track
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/signing"
+)
+
+// line is the first-parent line of one protected branch, from the anchor as far as it was verified. It is owned by one goroutine at a time.
+type line struct {
+	authority *signing.Authority
+	verified  signing.Verified // the last commit that the rules accept; zero until the anchor is here
+	lineage   *lineage         // up to verified
+	// mark asks for one commit to be kept when it is passed: what was published before a restart.
+	mark   git.ID
+	marked signing.Verified
+}
+
+// begin puts the line at its trust anchor.
+func (l *line) begin(ctx context.Context, h signing.History) error {
+	anchor, err := l.authority.Anchor(ctx, h)
+	if err != nil {
+		return fmt.Errorf("trust anchor: %w", err)
+	}
+	l.lineage = newLineage(anchor.Commit().ID, anchor.Signatures())
+	l.stand(anchor)
+	return nil
+}
+
+// climb verifies up to a commit. What was accepted is taken up even if a later commit is refused, or if the reading of one fails.
+func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepted int, refused *signing.Refused, err error) {
+	commits, refused, err := l.authority.Advance(ctx, h, l.verified, to)
+	if err != nil {
+		return 0, nil, err
+	}
+	changed, err := l.changes(ctx, h, commits)
+	if err != nil {
+		return 0, nil, err
+	}
+	for i, v := range commits {
+		l.lineage.add(v.Commit().ID, v.Signatures(), changed[i])
+		l.stand(v)
+	}
+	return len(commits), refused, nil
+}
+
+func (l *line) stand(v signing.Verified) {
+	l.verified = v
+	if v.Commit().ID == l.mark {
+		l.marked = v
+	}
+}
+
+// changes lists what each of the commits changed against the one before it, on all cores.
+func (l *line) changes(ctx context.Context, h signing.History, commits []signing.Verified) ([][]git.Path, error) {
+	changed := make([][]git.Path, len(commits))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i, v := range commits {
+		before := l.verified
+		if i > 0 {
+			before = commits[i-1]
+		}
+		g.Go(func() (err error) {
+			changed[i], err = h.Changed(ctx, before.Commit().Tree, v.Commit().Tree)
+			return err
+		})
+	}
+	return changed, g.Wait()
+}

@@ -1,0 +1,211 @@
+package track
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/snapshot"
+)
+
+const (
+	// retryAfter is the least time between two tries to publish the same commits: what did not render will not by being asked again, unless
+	// it was a limit of time or memory or a full disk.
+	retryAfter = 15 * time.Second
+	// maxWhy bounds what status, log and records are told of one failure, in bytes.
+	maxWhy = 8 << 10
+)
+
+// failure remembers commits that could not be published.
+type failure struct {
+	commits string
+	at      time.Time
+}
+
+// publish makes the truth of what is verified. An error is our own failure; what is wrong with a revision becomes a Refusal.
+func (t *Tracker) publish(ctx context.Context) error {
+	var moved []*repository
+	for _, r := range t.repos {
+		if r.verified.IsZero() || r.high != "" {
+			if r.published == "" {
+				return nil // it is not known yet what this repository declares
+			}
+			continue
+		}
+		if r.verified.Commit().ID != r.published {
+			moved = append(moved, r)
+		}
+	}
+	if len(moved) == 0 {
+		return nil
+	}
+	wanted := commits(moved)
+	if t.failed.commits == wanted && t.cfg.Now().Sub(t.failed.at) < retryAfter {
+		return nil
+	}
+	t.failed = failure{}
+	// Usually one repository moved. If several did and one of them is bad, the others need not wait for it.
+	err := t.tryAll(ctx, moved)
+	if err != nil && len(moved) > 1 && t.current != nil {
+		err = nil
+		for _, r := range moved {
+			err = errors.Join(err, t.tryAll(ctx, []*repository{r}))
+		}
+	}
+	if err != nil {
+		t.failed = failure{wanted, t.cfg.Now()}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return nil
+}
+
+func commits(repos []*repository) string {
+	var ids []string
+	for _, r := range repos {
+		ids = append(ids, r.name+"@"+string(r.verified.Commit().ID))
+	}
+	return strings.Join(ids, " ")
+}
+
+// tryAll publishes the verified commits of these repositories beside the published ones of the others, and notes why if it cannot.
+func (t *Tracker) tryAll(ctx context.Context, moved []*repository) error {
+	began := t.cfg.Now()
+	err := t.try(ctx, moved)
+	if ctx.Err() != nil {
+		return ctx.Err() // it was not looked at to the end
+	}
+	for _, r := range moved {
+		r.unpublished = nil
+		if err == nil {
+			continue
+		}
+		stage, cause := StagePublish, err
+		var s *stageError
+		if errors.As(err, &s) {
+			stage, cause = s.stage, s.err
+		}
+		r.unpublished = r.refusal(r.verified.Commit().ID, stage, bound(cause.Error()))
+	}
+	if err == nil {
+		t.metrics.publish.Observe(t.cfg.Now().Sub(began).Seconds())
+	}
+	return err
+}
+
+// bound keeps the first lines of a long text.
+func bound(why string) string {
+	if len(why) <= maxWhy {
+		return why
+	}
+	cut := strings.ToValidUTF8(why[:maxWhy], "")
+	if i := strings.LastIndexByte(cut, '\n'); i > 0 {
+		cut = cut[:i]
+	}
+	return cut + "\n… and more"
+}
+
+// try builds the snapshot, records it and makes it the truth.
+func (t *Tracker) try(ctx context.Context, moved []*repository) error {
+	sources := make(map[string]*source, len(t.repos))
+	for _, r := range t.repos {
+		s := r.source()
+		if !slices.Contains(moved, r) {
+			s.verified = r.marked // what of it is the truth
+		}
+		sources[r.name] = s
+	}
+	next, err := t.builder.build(ctx, t.current, sources, t.cfg.Now())
+	if err != nil {
+		return err
+	}
+	// The fact is recorded first, then remembered, then it becomes the truth. A crash after the record leaves the old mark: the restart publishes, and
+	// records, once more.
+	for _, r := range moved {
+		if err := t.observe(ctx, r, next); err != nil {
+			return &stageError{StagePublish, fmt.Errorf("the publication could not be recorded: %w", err)}
+		}
+	}
+	marks := make(map[string]git.ID, len(moved))
+	for _, r := range moved {
+		marks[r.name] = r.verified.Commit().ID
+	}
+	if err := t.save(marks); err != nil {
+		return &stageError{StagePublish, err}
+	}
+	for _, r := range moved {
+		r.mark, r.marked = r.verified.Commit().ID, r.verified
+		r.published = r.mark
+	}
+	t.swap(next)
+	return nil
+}
+
+func (t *Tracker) observe(ctx context.Context, r *repository, next *built) error {
+	if t.cfg.Observer == nil {
+		return nil
+	}
+	return t.cfg.Observer.Published(ctx, Publication{
+		Repository: r.name, Branch: r.spec.Branch, Commit: r.verified.Commit(), Signatures: r.verified.Signatures(), From: r.mark,
+		Objects: next.Len(), Put: next.put, Gone: next.gone,
+	})
+}
+
+// swap makes a snapshot the truth; the one before stays acceptable for the window.
+func (t *Tracker) swap(next *built) {
+	truth := &snapshot.Truth{Current: next.Snapshot, Recent: t.Truth().Recent}
+	if old := t.current; old != nil && old.Published != next.Published {
+		truth.Recent = append([]*snapshot.Snapshot{old.Snapshot}, truth.Recent...)
+	}
+	truth.Recent = t.within(truth)
+	t.current = next
+	t.truth.Store(truth)
+}
+
+// within are the superseded snapshots that are still inside the accepted window.
+func (t *Tracker) within(truth *snapshot.Truth) []*snapshot.Snapshot {
+	superseded := truth.Current.Published
+	for i, s := range truth.Recent {
+		if i >= maxRecent || t.cfg.Now().Sub(superseded) > t.cfg.Gate.Window.Duration {
+			return slices.Clone(truth.Recent[:i])
+		}
+		superseded = s.Published
+	}
+	return truth.Recent
+}
+
+// refresh tells the truth when the repositories were last heard of, and lets go of what left the window.
+func (t *Tracker) refresh() {
+	truth := t.Truth()
+	if truth.Current == nil {
+		return
+	}
+	revisions := maps.Clone(truth.Current.Revisions)
+	heard := false
+	for _, r := range t.repos {
+		if rev := revisions[r.name]; rev != nil && !rev.Fetched.Equal(r.heard) {
+			again := *rev
+			again.Fetched = r.heard
+			revisions[r.name], heard = &again, true
+		}
+	}
+	recent := t.within(truth)
+	if !heard && len(recent) == len(truth.Recent) {
+		return
+	}
+	current := *t.current
+	current.Snapshot = truth.Current.Heard(revisions)
+	t.current = &current
+	t.truth.Store(&snapshot.Truth{Current: current.Snapshot, Recent: recent})
+}
+
+// source is the repository as it is verified now.
+func (r *repository) source() *source {
+	return &source{verified: r.verified, fetched: r.heard, lineage: r.lineage, history: r.mirror.Repository()}
+}
