@@ -103,6 +103,11 @@ func (t *Tracker) judge(ctx context.Context, r *repository, tip git.ID) error {
 	if r.high != "" {
 		return nil // not yet where it was before the restart
 	}
+	if id := r.verified.Commit().ID; accepted > 0 && !r.seen.holds(id) {
+		if err := r.seen.add(id, t.cfg.Now()); err != nil {
+			return fmt.Errorf("repository %s: remember when commits were seen: %w", r.name, err)
+		}
+	}
 	return r.raise(ctx)
 }
 

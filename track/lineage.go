@@ -54,6 +54,12 @@ func (l *lineage) add(id git.ID, signatures []signing.Signature, changed []git.P
 	}
 }
 
+// holds tells whether a commit is part of the verified line.
+func (l *lineage) holds(id git.ID) bool {
+	_, ok := l.index[id]
+	return ok
+}
+
 // last is the newest commit, not after a revision, that touched one of the paths.
 func (l *lineage) last(revision git.ID, paths ...git.Path) lineageCommit {
 	end := l.index[revision]

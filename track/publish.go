@@ -160,7 +160,7 @@ func (t *Tracker) observe(ctx context.Context, r *repository, next *built) error
 // swap makes a snapshot the truth; the one before stays acceptable for the window.
 func (t *Tracker) swap(next *built) {
 	truth := &snapshot.Truth{Current: next.Snapshot, Recent: t.Truth().Recent}
-	if old := t.current; old != nil && old.Published != next.Published {
+	if old := t.current; old != nil && next.put+next.gone > 0 {
 		truth.Recent = append([]*snapshot.Snapshot{old.Snapshot}, truth.Recent...)
 	}
 	truth.Recent = t.within(truth)

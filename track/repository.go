@@ -24,6 +24,9 @@ type repository struct {
 	interval time.Duration
 	mirror   *mirror.Mirror
 
+	seen *seen
+	then time.Time // the time at which commits are judged that were seen before; zero: now
+
 	due   time.Time // when it is to be fetched next
 	heard time.Time // when it last answered a fetch; zero: never
 	// high is the commit that was verified before a restart; the line must pass through it before anything else is looked at.
@@ -42,14 +45,20 @@ type repository struct {
 	fetchError            string // of the last fetch
 }
 
-func newRepository(r v1alpha1.TrustedRepository, m *mirror.Mirror, was repoState) (*repository, error) {
+func newRepository(r v1alpha1.TrustedRepository, m *mirror.Mirror, was repoState, s *seen, now func() time.Time) (*repository, error) {
 	a, err := signing.NewAuthority(r.Name, r.Spec)
 	if err != nil {
 		return nil, err
 	}
 	repo := &repository{
 		line: line{authority: a, mark: was.Published}, high: was.Verified,
-		name: r.Name, spec: r.Spec, interval: r.Spec.Interval.Duration, mirror: m, heard: heard(m.Dir()),
+		name: r.Name, spec: r.Spec, interval: r.Spec.Interval.Duration, mirror: m, seen: s, heard: heard(m.Dir()),
+	}
+	a.Clock = func() time.Time {
+		if !repo.then.IsZero() {
+			return repo.then
+		}
+		return now()
 	}
 	if repo.interval == 0 {
 		repo.interval = v1alpha1.DefaultInterval
@@ -102,7 +111,7 @@ func (r *repository) recall(ctx context.Context) error {
 		return err
 	}
 	if r.marked.IsZero() {
-		_, _, err := r.climb(ctx, h, r.mark) // what it refuses, judge will find again and tell
+		_, _, err := r.again(ctx, h, r.mark) // what it refuses, judge will find again and tell
 		return ignore(err, signing.ErrNotDescendant)
 	}
 	return nil
@@ -179,7 +188,7 @@ func (r *repository) pass(ctx context.Context, h signing.History) (int, *Refusal
 		r.high = ""
 		return 0, nil, nil
 	}
-	n, refused, err := r.climb(ctx, h, r.high)
+	n, refused, err := r.again(ctx, h, r.high)
 	if errors.Is(err, signing.ErrNotDescendant) {
 		return n, r.refusal(r.high, StageFetch, fmt.Sprintf("%s, which was verified before, does not descend from the trust anchor %s", r.high.Short(), git.ID(r.spec.Anchor.Commit).Short())), nil
 	}

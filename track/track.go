@@ -143,7 +143,11 @@ func (t *Tracker) newRepository(r v1alpha1.TrustedRepository) (*repository, erro
 			return nil, err
 		}
 	}
-	repo, err := newRepository(r, m, was)
+	seen, err := readSeen(filepath.Join(t.cfg.Dir, "seen-"+r.Name))
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	repo, err := newRepository(r, m, was, seen, t.cfg.Now)
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}

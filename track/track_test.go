@@ -490,3 +490,33 @@ func ExampleRefusal() {
 	fmt.Println(r)
 	// Output: shop: commit 3f2c1d9 is refused (render): shop:apps/cart.yaml:3: found a tab
 }
+
+// A key that has expired since does not take its owner's old commits along when the gate restarts, and signs nothing new.
+func TestKeyThatExpires(t *testing.T) {
+	w := newWorld(t)
+	today := w.clock.Now()
+	alice := w.alice.Signer()
+	alice.SSH[0] = fmt.Sprintf(`valid-before="%sZ" %s`, today.Add(48*time.Hour).UTC().Format("200601021504"), alice.SSH[0])
+	w.repositories[0].Spec.Signers = []v1alpha1.Signer{alice, w.bob.Signer()}
+	tr := w.start(nil)
+	w.once(tr)
+	w.publish(w.alice, "cart: 2", map[string]string{"apps/cart.yaml": configMap("cart", "2")})
+	w.once(tr)
+	w.clock.pass(24 * time.Hour)
+	w.publish(w.alice, "cart: 3", map[string]string{"apps/cart.yaml": configMap("cart", "3")})
+	w.once(tr)
+	w.clock.pass(48 * time.Hour)
+	head := w.publish(w.bob, "cart: 4", map[string]string{"apps/cart.yaml": configMap("cart", "4")})
+	w.once(tr)
+	w.at(tr, head)
+	for range 2 { // the second restart reads what the first wrote
+		w.stop(tr)
+		tr = w.start(nil)
+		w.once(tr)
+		w.at(tr, head)
+	}
+	late := w.publish(w.alice, "cart: 5", map[string]string{"apps/cart.yaml": configMap("cart", "5")})
+	w.once(tr)
+	w.at(tr, head)
+	w.refused(tr, track.StageVerify, late)
+}
