@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,4 +68,11 @@ func withSignature(payload, signature string) string {
 	headers, message, _ := strings.Cut(payload, "\n\n")
 	folded := strings.ReplaceAll(strings.TrimSuffix(signature, "\n"), "\n", "\n ")
 	return headers + "\ngpgsig " + folded + "\n\n" + message
+}
+
+// fingerprint is the SHA-256 of an SSH key as OpenSSH prints it, without "SHA256:".
+func fingerprint(t testing.TB, p *forge.Person) string {
+	t.Helper()
+	out := must(exec.Command("ssh-keygen", "-l", "-f", p.KeyFile()).Output())(t)
+	return strings.TrimPrefix(strings.Fields(string(out))[1], "SHA256:")
 }
