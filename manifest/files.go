@@ -35,9 +35,9 @@ func (r *renderer) input(b *Build, f file) (git.ID, error) {
 	return id, nil
 }
 
-// readFile parses a file, unless the build before has it. What is wrong with it is noted as a problem, but if lenient only where it looks like
-// a manifest.
-func (r *renderer) readFile(b *Build, f file, lenient bool) ([]*document, error) {
+// readFile parses a file, unless the build before has it. What is wrong with it is noted as a problem, but if the rules are lenient only where it
+// looks like a manifest.
+func (r *renderer) readFile(b *Build, f file, rules folderRules) ([]*document, error) {
 	id, err := r.fileID(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s:%s: %w", f.repository, f.path, err)
@@ -52,10 +52,10 @@ func (r *renderer) readFile(b *Build, f file, lenient bool) ([]*document, error)
 	if err != nil {
 		return nil, err
 	}
-	docs, err := parse(f.path, data)
+	docs, err := parse(f.path, data, rules.dialect)
 	var syntax *syntaxError
 	if errors.As(err, &syntax) {
-		if lenient && !looksLikeManifest(data) {
+		if rules.lenient && !looksLikeManifest(data) {
 			b.files[f] = &parsed{id, nil}
 			return nil, nil
 		}
@@ -124,6 +124,7 @@ func (r *renderer) unreadable(f file, err error) error {
 type folderRules struct {
 	recurse      bool
 	extensions   []string
+	dialect      dialect
 	kustomize    bool // a folder below with a kustomization is built by it
 	lenient      bool // files and documents that are no objects are left out, not refused
 	followsLinks bool // the agent would follow symbolic links, so that leaving them out would be wrong
@@ -184,7 +185,7 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 		}
 		return false, nil
 	}
-	docs, err := r.readFile(b, at, rules.lenient)
+	docs, err := r.readFile(b, at, rules)
 	for _, doc := range docs {
 		if rules.lenient && (text(doc.content, "kind") == "" || text(doc.content, "apiVersion") == "") {
 			continue
@@ -192,6 +193,12 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 		b.documents = append(b.documents, doc)
 	}
 	return false, err
+}
+
+// fluxRules are how kustomize-controller reads a folder without a kustomization: it generates one that names every YAML file below
+// (fluxcd/pkg kustomize, Generator).
+func fluxRules() folderRules {
+	return folderRules{recurse: true, kustomize: true, extensions: []string{".yaml", ".yml"}, dialect: dialectKustomize, skip: fluxIgnores}
 }
 
 // hasKustomization tells whether kustomize would build a folder.

@@ -206,7 +206,7 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	case has || u.spec.transforms():
 		err = r.kustomizeFlux(b, at, &u.spec)
 	default:
-		err = r.readFolder(b, at, folderRules{recurse: true, kustomize: true, extensions: []string{".yaml", ".yml"}, skip: fluxIgnores})
+		err = r.readFolder(b, at, fluxRules())
 	}
 	if err != nil {
 		return err

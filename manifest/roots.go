@@ -154,7 +154,7 @@ func (r *renderer) readPath(b *Build, at file, preset v1alpha1.Preset) error {
 	rules := folderRules{recurse: true, kustomize: true, extensions: []string{".yaml", ".yml", ".json"}}
 	switch preset {
 	case v1alpha1.PresetFlux:
-		rules.extensions, rules.skip = []string{".yaml", ".yml"}, fluxIgnores
+		rules = fluxRules()
 	case v1alpha1.PresetArgoCD:
 		rules.lenient, rules.followsLinks = true, true
 	default:

@@ -152,7 +152,7 @@ func substituted(doc *document, vars map[string]string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	docs, err := parse("substituted.yaml", []byte(after))
+	docs, err := parse("substituted.yaml", []byte(after), dialectKubernetes)
 	if err != nil {
 		return nil, err
 	}

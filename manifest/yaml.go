@@ -10,6 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	yamlv3 "go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
@@ -43,10 +44,21 @@ const (
 	maxValues = 1 << 20 // after aliases are expanded
 )
 
-// parse reads every document of a YAML stream or JSON file as Kubernetes' own tools do (YAML 1.1 booleans, keys made text, numbers int64 or
-// float64), and refuses what they would take silently and differently: duplicate keys, aliases that explode. Empty documents are left out; what a
-// document holds is not judged here, but it must be a map. An error is a *syntaxError.
-func parse(file git.Path, data []byte) ([]*document, error) {
+// dialect is whose reading of YAML counts. They differ where values stand without quotes.
+type dialect int
+
+const (
+	// dialectKubernetes is that of sigs.k8s.io/yaml, by which kubectl, Argo CD and the API server read: YAML 1.1, in which y, yes and on are
+	// booleans, and keys of any kind become text.
+	dialectKubernetes dialect = iota
+	// dialectKustomize is that of kyaml, through which Flux reads even what is no kustomization: yes is text, a date becomes a time.
+	dialectKustomize
+)
+
+// parse reads every document of a YAML stream or JSON file, with numbers as int64 or float64, and refuses what the agents would take silently and
+// differently: duplicate keys, aliases that explode. Empty documents are left out; what a document holds is not judged here, but it must be a
+// map. An error is a *syntaxError.
+func parse(file git.Path, data []byte, as dialect) ([]*document, error) {
 	if path.Ext(string(file)) == ".json" {
 		return parseJSON(file, data)
 	}
@@ -61,7 +73,7 @@ func parse(file git.Path, data []byte) ([]*document, error) {
 		if err != nil {
 			return docs, yamlError(err)
 		}
-		c := converter{}
+		c := converter{dialect: as}
 		value, err := c.value(&node, 0)
 		if err != nil {
 			return docs, err
@@ -121,8 +133,9 @@ func describe(value any) string {
 
 // converter makes values of one document's nodes.
 type converter struct {
-	values int            // made so far, aliases expanded
-	open   []*yamlv3.Node // the anchored nodes that are being expanded
+	dialect dialect
+	values  int            // made so far, aliases expanded
+	open    []*yamlv3.Node // the anchored nodes that are being expanded
 }
 
 func (c *converter) value(n *yamlv3.Node, depth int) (any, error) {
@@ -153,7 +166,7 @@ func (c *converter) value(n *yamlv3.Node, depth int) (any, error) {
 		}
 		return list, nil
 	case yamlv3.ScalarNode:
-		return scalar(n)
+		return c.scalar(n)
 	}
 	return nil, nil
 }
@@ -229,10 +242,10 @@ func (c *converter) key(n *yamlv3.Node, depth int) (string, error) {
 	if n.Kind == yamlv3.AliasNode {
 		n = n.Alias
 	}
-	if n.Kind != yamlv3.ScalarNode {
-		return "", syntaxf(n.Line, "a key that is not text")
+	if n.Kind != yamlv3.ScalarNode || c.dialect == dialectKustomize && n.ShortTag() != "!!str" {
+		return "", syntaxf(n.Line, "a key that is not text: quote it")
 	}
-	v, err := scalar(n)
+	v, err := c.scalar(n)
 	if err != nil {
 		return "", err
 	}
@@ -249,9 +262,8 @@ func (c *converter) key(n *yamlv3.Node, depth int) (string, error) {
 	return "", syntaxf(n.Line, "a key that is null")
 }
 
-// scalar resolves a scalar as YAML 1.1, which the API server's own decoder and kubectl speak: yes, no, on and off are booleans where
-// they stand without quotes.
-func scalar(n *yamlv3.Node) (any, error) {
+// scalar resolves a scalar as the dialect does.
+func (c *converter) scalar(n *yamlv3.Node) (any, error) {
 	switch n.ShortTag() {
 	case "!!null":
 		return nil, nil
@@ -267,17 +279,28 @@ func scalar(n *yamlv3.Node) (any, error) {
 			return nil, syntaxf(n.Line, "!!binary is not base64")
 		}
 		return string(data), nil
+	case "!!timestamp":
+		var at time.Time
+		if c.dialect == dialectKustomize && n.Decode(&at) == nil {
+			return at.Format(time.RFC3339Nano), nil
+		}
 	case "!!str":
-		if n.Style&^yamlv3.TaggedStyle == 0 && n.Style&yamlv3.TaggedStyle == 0 {
-			switch n.Value {
-			case "yes", "Yes", "YES", "on", "On", "ON":
-				return true, nil
-			case "no", "No", "NO", "off", "Off", "OFF":
-				return false, nil
-			}
+		if n.Style == 0 && c.dialect == dialectKubernetes {
+			return oldBoolean(n.Value), nil
 		}
 	}
 	return n.Value, nil
+}
+
+// oldBoolean resolves the words that are booleans in YAML 1.1 only.
+func oldBoolean(text string) any {
+	switch text {
+	case "y", "Y", "yes", "Yes", "YES", "on", "On", "ON":
+		return true
+	case "n", "N", "no", "No", "NO", "off", "Off", "OFF":
+		return false
+	}
+	return text
 }
 
 func boolean(n *yamlv3.Node) (any, error) {
