@@ -99,6 +99,7 @@ type parsed struct {
 
 // rendered is a kustomization or chart that was built.
 type rendered struct {
+	with   string // digest of the files that were written over the tree's
 	inputs map[file]git.ID
 	docs   []*document
 }

@@ -2,7 +2,6 @@ package manifest
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,7 +86,7 @@ func (r *renderer) readBytes(f file) ([]byte, error) {
 	}
 	data, err := fs.ReadFile(tree, string(f.path))
 	if err != nil {
-		return nil, r.unreadable(f, err)
+		return nil, fmt.Errorf("%s: %w", f.repository, err)
 	}
 	r.filesRead++
 	r.bytesRead += int64(len(data))
@@ -101,23 +100,6 @@ func (r *renderer) readBytes(f file) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes of files", ErrLimit, r.limits.Bytes)
 	}
 	return data, nil
-}
-
-// unreadable tells what somebody pushed (a link, a submodule, a missing file) from a failure of ours.
-func (r *renderer) unreadable(f file, err error) error {
-	at := Source{Repository: f.repository, Path: f.path}
-	var where *fs.PathError
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
-	case errors.Is(err, fs.ErrNotExist):
-		r.problem(at, "no such file or folder")
-	case errors.As(err, &where):
-		r.problem(at, "%v", where.Err)
-	default:
-		return fmt.Errorf("%s:%s: %w", f.repository, f.path, err)
-	}
-	return errReported
 }
 
 // folderRules are how an agent reads a folder of manifests.
@@ -141,7 +123,7 @@ func (r *renderer) readFolder(b *Build, dir file, rules folderRules) error {
 	err = fs.WalkDir(tree, string(dir.path), func(name string, entry fs.DirEntry, err error) error {
 		at := file{dir.repository, git.Path(name)}
 		if err != nil {
-			return r.unreadable(at, err)
+			return fmt.Errorf("%s: %w", dir.repository, err)
 		}
 		skip, err := r.readEntry(b, dir, at, entry, rules)
 		if errors.Is(err, errReported) {

@@ -191,7 +191,7 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	}
 	at := file{s.repository.Name, p}
 	b.Repository, b.Path, b.shaped = at.repository, at.path, u.spec.shapes()
-	id, err := r.input(b, at)
+	id, err := r.fileID(at)
 	if err != nil {
 		return err
 	}
@@ -206,6 +206,7 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	case has || u.spec.transforms():
 		err = r.kustomizeFlux(b, at, &u.spec)
 	default:
+		b.inputs[at] = id
 		err = r.readFolder(b, at, fluxRules())
 	}
 	if err != nil {

@@ -23,6 +23,7 @@ type repo struct {
 func newRepo(t testing.TB) *repo {
 	r := &repo{t: t, dir: t.TempDir()}
 	r.git("init", "--quiet", "--initial-branch=main")
+	r.git("config", "gc.auto", "0") // nothing may move objects while they are read
 	return r
 }
 

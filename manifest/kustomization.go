@@ -1,12 +1,227 @@
 package manifest
 
-// kustomize builds a folder with a kustomization.
-func (r *renderer) kustomize(b *Build, at file) error {
-	r.problem(Source{Repository: at.repository, Path: at.path}, "a kustomization, which is not built yet")
-	return errReported
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/commitgate/commitgate/git"
+)
+
+// kustomize builds a folder with a kustomization, and adds what it makes to the build.
+func (r *renderer) kustomize(b *Build, at file) error { return r.kustomizeWith(b, at, nil) }
+
+// kustomizeWith builds a folder as it would be with some files in the place of those in the tree (nil: taken away).
+func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) error {
+	tree, err := r.tree(at.repository)
+	if err != nil {
+		return err
+	}
+	with := digestFiles(files)
+	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
+		same, err := r.unchanged(old.rendered[at].inputs)
+		if err != nil {
+			return err
+		}
+		if same {
+			b.take(at, old.rendered[at])
+			return nil
+		}
+	}
+	if len(files) > 0 {
+		tree = overlay{tree, files}
+	}
+	docs, inputs, err := kustomizeBuild(r.ctx, tree, at.path)
+	switch {
+	case err != nil && r.stop() != nil:
+		return r.stop()
+	case err != nil:
+		r.problem(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, "%v", err)
+		return errReported
+	}
+	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: docs}
+	for _, p := range inputs {
+		if _, ok := files[string(p)]; ok {
+			continue // made from what is in spec and inputs already
+		}
+		if err := r.recordInput(made.inputs, file{at.repository, p}); err != nil {
+			return err
+		}
+	}
+	for _, name := range kustomizationNames {
+		if err := r.recordInput(made.inputs, file{at.repository, join(at.path, name)}); err != nil {
+			return err
+		}
+	}
+	b.take(at, made)
+	return nil
 }
 
-// kustomizeFlux builds a folder as kustomize-controller does.
-func (r *renderer) kustomizeFlux(b *Build, at file, _ *fluxKustomizationSpec) error {
-	return r.kustomize(b, at)
+func (r *renderer) recordInput(inputs map[file]git.ID, f file) error {
+	id, err := r.fileID(f)
+	inputs[f] = id
+	return err
+}
+
+// take adds what was rendered to the build.
+func (b *Build) take(at file, made *rendered) {
+	b.rendered[at] = made
+	maps.Copy(b.inputs, made.inputs)
+	b.documents = append(b.documents, made.docs...)
+}
+
+func digestFiles(files map[string][]byte) string {
+	if len(files) == 0 {
+		return ""
+	}
+	digest := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		digest.Write([]byte(name + "\x00"))
+		digest.Write(files[name])
+	}
+	return hex.EncodeToString(digest.Sum(nil))
+}
+
+// kustomizationFile is the path of a folder's kustomization, that of the folder if it has none.
+func (r *renderer) kustomizationFile(at file) git.Path {
+	for _, name := range kustomizationNames {
+		if id, err := r.fileID(file{at.repository, join(at.path, name)}); err == nil && id != "" {
+			return join(at.path, name)
+		}
+	}
+	return at.path
+}
+
+// kustomizeFlux builds a folder as kustomize-controller does: with the kustomization that is there, or one that names every file, into which
+// it writes what the Flux Kustomization says (fluxcd/pkg kustomize, Generator).
+func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec) error {
+	if !s.transforms() {
+		return r.kustomize(b, at)
+	}
+	name := r.kustomizationFile(at)
+	k := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+	if name == at.path {
+		name = join(at.path, kustomizationNames[0])
+		resources, err := r.fluxResources(at)
+		if err != nil {
+			return err
+		}
+		k["resources"] = resources
+		b.inputs[at], err = r.fileID(at) // a file more is a resource more
+		if err != nil {
+			return err
+		}
+	} else {
+		docs, err := r.readFile(b, file{at.repository, name}, folderRules{})
+		if err != nil {
+			return err
+		}
+		if len(docs) != 1 {
+			r.problem(Source{Repository: at.repository, Path: name}, "a kustomization is one document, not %d", len(docs))
+			return errReported
+		}
+		k = maps.Clone(docs[0].content)
+	}
+	if err := r.transform(k, at, s); err != nil {
+		return err
+	}
+	text, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	return r.kustomizeWith(b, at, map[string][]byte{string(name): text})
+}
+
+// transform writes a Flux Kustomization's fields into a kustomization, in kustomize-controller's order.
+func (r *renderer) transform(k map[string]any, at file, s *fluxKustomizationSpec) error {
+	for field, value := range map[string]string{"namespace": s.TargetNamespace, "namePrefix": s.NamePrefix, "nameSuffix": s.NameSuffix} {
+		if value != "" {
+			k[field] = value
+		}
+	}
+	for _, p := range s.Patches {
+		k["patches"] = append(listOf(k["patches"]), p)
+	}
+	for _, image := range s.Images {
+		images := listOf(k["images"])
+		same := func(other any) bool {
+			m, _ := other.(map[string]any)
+			return text(m, "name") == text(image, "name")
+		}
+		if i := slices.IndexFunc(images, same); i >= 0 {
+			images[i] = image
+		} else {
+			images = append(images, image)
+		}
+		k["images"] = images
+	}
+	for _, c := range s.Components {
+		p := join(at.path, c)
+		id, err := r.fileID(file{at.repository, p})
+		if err != nil {
+			return err
+		}
+		if id == "" && s.IgnoreMissingComponents {
+			continue
+		}
+		k["components"] = append(listOf(k["components"]), c)
+	}
+	for _, m := range s.BuildMetadata {
+		k["buildMetadata"] = append(listOf(k["buildMetadata"]), m)
+	}
+	return nil
+}
+
+func listOf(v any) []any {
+	list, _ := v.([]any)
+	return slices.Clone(list)
+}
+
+// fluxResources are the files and folders that kustomize-controller names in the kustomization that it generates.
+func (r *renderer) fluxResources(at file) ([]any, error) {
+	tree, err := r.tree(at.repository)
+	if err != nil {
+		return nil, err
+	}
+	rules := fluxRules()
+	var resources []any
+	err = fs.WalkDir(tree, string(at.path), func(name string, entry fs.DirEntry, err error) error {
+		p := git.Path(name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at.repository, err)
+		}
+		resource := "./" + strings.TrimPrefix(strings.TrimPrefix(name, string(at.path)), "/")
+		switch {
+		case p == at.path:
+		case entry.IsDir():
+			if rules.skip(p, true) {
+				return fs.SkipDir
+			}
+			has, err := r.hasKustomization(file{at.repository, p})
+			if err != nil {
+				return err
+			}
+			if has {
+				resources = append(resources, resource)
+				return fs.SkipDir
+			}
+		case entry.Type().IsRegular() && slices.Contains(rules.extensions, path.Ext(name)) && !rules.skip(p, false):
+			resources = append(resources, resource)
+		}
+		return nil
+	})
+	return resources, err
+}
+
+// kustomizeBuild is where kustomize is called.
+func kustomizeBuild(context.Context, fs.FS, git.Path) ([]*document, []git.Path, error) {
+	return nil, nil, errors.New("a kustomization, which is not built yet")
 }

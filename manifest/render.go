@@ -10,6 +10,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/signing"
 )
 
@@ -208,6 +209,9 @@ func (r *renderer) renderUnit(u unit) error {
 	switch {
 	case errors.As(err, &syntax), errors.Is(err, errReported):
 		return nil // it was noted where it was found
+	case errors.Is(err, mirror.ErrSymlink), errors.Is(err, mirror.ErrSubmodule):
+		r.problem(a.at, "%s: %v", a.name(), err)
+		return nil
 	case err != nil:
 		return fmt.Errorf("render %s: %w", a.name(), err)
 	}
