@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +104,10 @@ func recordLine(r audit.Record, paint func(color, string) string) string {
 	if r.Decision == nil || r.Request == nil {
 		text := string(r.Type)
 		if r.Event != nil {
-			text += "  " + r.Event.Message
+			text += "  " + plain(r.Event.Message)
+		}
+		if r.Outcome != nil {
+			text += "  " + plain(strings.TrimSpace(r.Outcome.State+" "+r.Outcome.Of))
 		}
 		return fmt.Sprintf("%s  %s", at, paint(faint, text))
 	}
@@ -124,7 +128,18 @@ func recordLine(r audit.Record, paint func(color, string) string) string {
 		sha = cmp.Or(r.Origin.Commit, r.Origin.Revision).Short()
 		path = "  " + string(r.Origin.Path)
 	}
-	return fmt.Sprintf("%s  %s  %s  %-7s %s  %s  %s%s", at, outcome, sha, r.Request.Operation, objectName(r.Request), who, r.Decision.Reason, path)
+	return fmt.Sprintf("%s  %s  %s  %-7s %s  %s  %s%s", at, outcome, plain(sha), plain(r.Request.Operation), plain(objectName(r.Request)),
+		plain(who), plain(r.Decision.Reason), plain(path))
+}
+
+// plain replaces what does not print: names in records are other people's words, and a terminal obeys escape sequences.
+func plain(s string) string {
+	return strings.Map(func(c rune) rune {
+		if !unicode.IsPrint(c) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, s)
 }
 
 // objectName names the object of a request: Deployment shop/cart, Pod/exec shop/cart-0.

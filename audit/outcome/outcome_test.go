@@ -1,0 +1,329 @@
+package outcome
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/commitgate/commitgate/audit"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// event is one as the API server writes it, body included.
+func event(change func(map[string]any)) map[string]any {
+	e := map[string]any{
+		"kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "RequestResponse", "auditID": "a1", "stage": "ResponseComplete",
+		"requestURI": "/apis/apps/v1/namespaces/shop/deployments/cart", "verb": "update",
+		"user":                     map[string]any{"username": "flux"},
+		"objectRef":                map[string]any{"resource": "deployments", "apiGroup": "apps", "namespace": "shop", "name": "cart", "resourceVersion": "7"},
+		"responseStatus":           map[string]any{"code": 200},
+		"requestObject":            map[string]any{"data": "canary-hunter2"},
+		"requestReceivedTimestamp": noon.Format(time.RFC3339Nano), "stageTimestamp": noon.Format(time.RFC3339Nano),
+		"annotations": map[string]any{"gate.commitgate.dev/record": "R1", "authorization.k8s.io/decision": "allow"},
+	}
+	if change != nil {
+		change(e)
+	}
+	return e
+}
+
+func decode(t *testing.T, e map[string]any) *Event {
+	t.Helper()
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out Event
+	if err := json.Unmarshal(b, &out); err != nil {
+		t.Fatal(err)
+	}
+	return &out
+}
+
+func decided(id, outcome string) *audit.Record {
+	return &audit.Record{ID: id, Type: audit.TypeDecision, Time: noon.Add(-time.Second),
+		Request:  &audit.Request{Operation: "UPDATE", Resource: "deployments", Namespace: "shop", Name: "cart"},
+		Decision: &audit.Decision{Outcome: outcome, Verdict: outcome}}
+}
+
+func TestEveryChangeHasItsDecisionOrIsFound(t *testing.T) {
+	annotations := func(a map[string]any) func(map[string]any) {
+		return func(e map[string]any) { e["annotations"] = a }
+	}
+	for name, c := range map[string]struct {
+		decision *audit.Record
+		event    func(map[string]any)
+		outcome  string // state
+		finding  Kind
+	}{
+		"allowed and persisted":             {decided("R1", "allow"), nil, Persisted, ""},
+		"allowed, and refused by a quota":   {decided("R1", "allow"), func(e map[string]any) { e["responseStatus"] = map[string]any{"code": 403} }, Rejected, ""},
+		"refused by us":                     {decided("R1", "deny"), func(e map[string]any) { e["responseStatus"] = map[string]any{"code": 403} }, Refused, ""},
+		"refused by us, and persisted":      {decided("R1", "deny"), nil, Persisted, AgainstVerdict},
+		"persisted while the gate was down": {nil, annotations(nil), "", Undecided},
+		"the API server went on without us": {nil, annotations(map[string]any{"failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "gate.commitgate.dev"}), "", FailedOpen},
+		"it went on without somebody else":  {decided("R1", "allow"), annotations(map[string]any{"gate.commitgate.dev/record": "R1", "failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "other.example"}), Persisted, ""},
+		"the record is not in any log":      {nil, nil, "", UnknownRecord},
+		"a decision that no event tells of": {decided("R9", "allow"), func(e map[string]any) { e["verb"] = "get" }, Unpersisted, ""},
+		"a webhook configuration is changed": {nil, func(e map[string]any) {
+			e["annotations"] = nil
+			e["objectRef"] = map[string]any{"resource": "validatingwebhookconfigurations", "apiGroup": "admissionregistration.k8s.io", "name": "commitgate"}
+		}, "", GuardChanged},
+		"a dry-run": {nil, func(e map[string]any) { e["annotations"] = nil; e["requestURI"] = "/apis/x?fieldManager=k&dryRun=All" }, "", ""},
+		"a read":    {nil, func(e map[string]any) { e["annotations"] = nil; e["verb"] = "list" }, "", ""},
+		"an exec through a GET": {nil, func(e map[string]any) {
+			e["annotations"] = nil
+			e["verb"] = "get"
+			e["objectRef"] = map[string]any{"resource": "pods", "subresource": "exec"}
+		}, "", Undecided},
+		"a review that is answered": {nil, func(e map[string]any) {
+			e["annotations"] = nil
+			e["verb"] = "create"
+			e["objectRef"] = map[string]any{"resource": "subjectaccessreviews", "apiGroup": "authorization.k8s.io"}
+		}, "", ""},
+		"what the rules leave out": {nil, func(e map[string]any) {
+			e["annotations"] = nil
+			e["objectRef"] = map[string]any{"resource": "leases", "apiGroup": "coordination.k8s.io"}
+		}, "", ""},
+		"a stage before the answer": {nil, func(e map[string]any) { e["stage"] = "RequestReceived" }, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var outcomes []Outcome
+			var findings []Finding
+			j := NewJoiner(Config{
+				Exclusions: []Exclusion{{Group: "coordination.k8s.io", Resource: "leases", Why: "leases"}},
+				Outcome:    func(o Outcome) { outcomes = append(outcomes, o) }, Finding: func(f Finding) { findings = append(findings, f) },
+			})
+			if c.decision != nil {
+				j.Decision(c.decision)
+			}
+			j.Event(decode(t, event(c.event)))
+			totals := j.Totals()
+			if c.outcome == "" && len(outcomes) > 0 || c.outcome != "" && (len(outcomes) != 1 || outcomes[0].State != c.outcome) {
+				t.Errorf("outcomes %+v, want %q", outcomes, c.outcome)
+			}
+			if c.finding == "" && len(findings) > 0 || c.finding != "" && (len(findings) != 1 || findings[0].Kind != c.finding) {
+				t.Errorf("findings %+v, want %q", findings, c.finding)
+			}
+			if bad := c.finding != "" && c.finding != GuardChanged; totals.Complete() == bad && totals.Events > 0 {
+				t.Errorf("complete: %t, %+v", totals.Complete(), totals)
+			}
+		})
+	}
+}
+
+func TestAGapInTheStreamIsFound(t *testing.T) {
+	var findings []Finding
+	j := NewJoiner(Config{Finding: func(f Finding) { findings = append(findings, f) }})
+	lost := decided("R2", "allow")
+	lost.Time = noon.Add(time.Minute)
+	j.Decision(decided("R1", "allow"))
+	j.Decision(lost)
+	j.Event(decode(t, event(nil)))
+	j.Event(decode(t, event(func(e map[string]any) {
+		e["verb"] = "get"
+		e["stageTimestamp"] = noon.Add(time.Hour).Format(time.RFC3339)
+	})))
+	if totals := j.Totals(); totals.Complete() || len(findings) != 1 || findings[0].Kind != Unseen || findings[0].Record != "R2" {
+		t.Errorf("%+v, %+v", findings, totals)
+	}
+}
+
+// TestOneRequestMayHaveManyDecisions: the API server judges again when somebody else was faster, and judges each object of a
+// deletecollection; its event names the first decision only.
+func TestOneRequestMayHaveManyDecisions(t *testing.T) {
+	for name, c := range map[string]struct {
+		second func(*audit.Record)
+		event  func(map[string]any)
+		states []string
+		found  int
+	}{
+		"a retry": {func(r *audit.Record) {}, nil, []string{Persisted, Unpersisted}, 0},
+		"the same object, long after": {func(r *audit.Record) { r.Time = r.Time.Add(10 * time.Minute) }, nil,
+			[]string{Persisted, Unpersisted}, 1},
+		"another object": {func(r *audit.Record) { r.Request.Name = "till" }, nil, []string{Persisted, Unpersisted}, 1},
+		"a collection": {func(r *audit.Record) { r.Request.Name = "till" }, func(e map[string]any) {
+			e["verb"] = "deletecollection"
+			e["objectRef"] = map[string]any{"resource": "deployments", "apiGroup": "apps", "namespace": "shop"}
+		}, []string{Persisted, Persisted}, 0},
+		"a collection elsewhere": {func(r *audit.Record) { r.Request.Name = "till" }, func(e map[string]any) {
+			e["verb"] = "deletecollection"
+			e["objectRef"] = map[string]any{"resource": "deployments", "apiGroup": "apps", "namespace": "bank"}
+		}, []string{Persisted, Unpersisted}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var states []string
+			j := NewJoiner(Config{Outcome: func(o Outcome) { states = append(states, o.State) }})
+			j.Event(decode(t, event(func(e map[string]any) { // the stream is there before and after
+				e["verb"] = "list"
+				e["stageTimestamp"] = noon.Add(-time.Hour).Format(time.RFC3339)
+			})))
+			first, second := decided("R1", "allow"), decided("R2", "allow")
+			for _, d := range []*audit.Record{first, second} {
+				d.Request.Operation, d.Request.Group = "DELETE", "apps"
+			}
+			c.second(second)
+			j.Decision(first)
+			j.Decision(second)
+			j.Event(decode(t, event(c.event)))
+			j.Event(decode(t, event(func(e map[string]any) {
+				e["verb"] = "list"
+				e["stageTimestamp"] = noon.Add(time.Hour).Format(time.RFC3339)
+			})))
+			if totals := j.Totals(); !slices.Equal(states, c.states) || totals.Findings[Unseen] != c.found {
+				t.Errorf("states %v, want %v; %+v", states, c.states, totals)
+			}
+		})
+	}
+}
+
+// writeLog is a real log in a folder, with one allowed decision per name.
+func writeLog(t *testing.T, names ...string) (dir string, ids []string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "log")
+	l, err := audit.Open(audit.Config{Dir: dir, Origin: "gate.test/a", Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, n := range names {
+		r := decided("", "allow")
+		r.Request.Name = n
+		got, err := l.Append(t.Context(), *r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, got.ID)
+	}
+	return dir, ids
+}
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+func TestJoinReadsTheLogsOfAllReplicas(t *testing.T) {
+	a, idsA := writeLog(t, "one", "two")
+	b, idsB := writeLog(t, "three")
+	var file bytes.Buffer
+	at := time.Now()
+	for i, id := range append(idsA, idsB...) {
+		line, _ := json.Marshal(event(func(e map[string]any) {
+			e["auditID"] = fmt.Sprint(i)
+			e["stageTimestamp"] = at.Format(time.RFC3339Nano)
+			e["annotations"] = map[string]any{"gate.commitgate.dev/record": id}
+		}))
+		file.Write(append(line, '\n'))
+	}
+	path := filepath.Join(t.TempDir(), "audit.log")
+	os.WriteFile(path, append(file.Bytes(), `{"unfinished":`...), 0o600)
+	totals, err := Join(t.Context(), []string{a, b}, []string{path}, Config{})
+	if err != nil || !totals.Complete() || totals.Joined != 3 || totals.Decisions != 3 {
+		t.Errorf("%+v, %v", totals, err)
+	}
+	totals, err = Join(t.Context(), []string{a}, []string{path}, Config{})
+	if err != nil || totals.Complete() || totals.Findings[UnknownRecord] != 1 {
+		t.Errorf("without one replica's log: %+v, %v", totals, err)
+	}
+}
+
+// appender keeps records, or fails.
+type appender struct {
+	records []audit.Record
+	err     error
+}
+
+func (a *appender) Append(_ context.Context, r audit.Record) (audit.Record, error) {
+	if a.err == nil {
+		a.records = append(a.records, r)
+	}
+	return r, a.err
+}
+
+func TestTheHandlerRecordsWhatTheAPIServerTells(t *testing.T) {
+	log := &appender{}
+	h := NewHandler(HandlerConfig{Log: log, Token: "s3cret", Logger: quiet})
+	post := func(token string, body any) int {
+		t.Helper()
+		b, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodPost, "/audit", bytes.NewReader(b))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	list := map[string]any{"kind": "EventList", "metadata": map[string]any{}, "items": []any{
+		event(nil),
+		event(func(e map[string]any) { e["auditID"] = "a2"; e["annotations"] = nil }),
+	}}
+	if got := post("wrong", list); got != 401 || len(log.records) > 0 {
+		t.Fatalf("without the token: %d", got)
+	}
+	log.err = errors.New("disk full")
+	if got := post("s3cret", list); got != 503 {
+		t.Fatalf("with a log that cannot be written: %d; the API server must keep the batch", got)
+	}
+	log.err = nil
+	for range 2 { // the API server may post a batch twice
+		if got := post("s3cret", list); got != 200 {
+			t.Fatalf("got %d", got)
+		}
+	}
+	if len(log.records) != 2 {
+		t.Fatalf("%d records: %+v", len(log.records), log.records)
+	}
+	kinds := map[audit.Type]audit.Record{}
+	for _, r := range log.records {
+		kinds[r.Type] = r
+	}
+	if o := kinds[audit.TypeOutcome].Outcome; o == nil || o.Of != "R1" || o.State != Persisted {
+		t.Errorf("outcome %+v", o)
+	}
+	if e := kinds[audit.TypeFinding].Event; e == nil || e.Details["kind"] != string(Undecided) {
+		t.Errorf("finding %+v", e)
+	}
+	if all, _ := json.Marshal(log.records); strings.Contains(string(all), "canary-hunter2") {
+		t.Error("a body came into the log")
+	}
+	for _, bad := range []any{"x", map[string]any{"items": "x"}, map[string]any{"items": []any{"x"}}, map[string]any{}} {
+		if got := post("s3cret", bad); got != 400 {
+			t.Errorf("%v: %d", bad, got)
+		}
+	}
+}
+
+func FuzzList(f *testing.F) {
+	b, _ := json.Marshal(map[string]any{"kind": "EventList", "items": []any{event(nil)}})
+	f.Add(b)
+	f.Add([]byte(`{"items":[{},{"stage":"ResponseComplete","verb":"create","objectRef":{}}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		j := NewJoiner(Config{})
+		for e, err := range List(bytes.NewReader(b)) {
+			if err == nil {
+				j.Event(&e)
+			}
+		}
+		for e, err := range Lines(bytes.NewReader(b)) {
+			if err == nil {
+				j.Event(&e)
+			}
+		}
+		if n := j.Totals(); n.Reads+n.Refusals+n.Changes != n.Events || n.Joined > n.Changes {
+			t.Errorf("some event was counted twice, or not at all: %+v", n)
+		}
+	})
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/export"
+)
+
+func newAuditExport() *cobra.Command {
+	var f recordFilter
+	var output, to, cursor string
+	cmd := &cobra.Command{
+		Use:   "export DIR...",
+		Short: "Export records of audit logs, with their count, range and roots",
+		Long: `Export the records of one or more audit logs (one per replica), in the order of time:
+
+  jsonl     the records as they are, a line each
+  csv       the population as a table, a row per record
+  ocsf      the decisions as OCSF API Activity events, a line each
+
+Each ends with a trailer: how many records it holds, of how many that were read, the first and the last
+sequence number, and the size and root of each shard's checkpoint.
+
+With --cursor FILE an export goes on where the last one with this file ended.`,
+		Example: `  commitgate audit export /logs/gate-0 /logs/gate-1 --from 2026-07-01 --to 2026-09-30 -o csv --out q3.csv`,
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			filter, err := f.parse()
+			if err != nil {
+				return err
+			}
+			if cursor != "" && !filter.To.IsZero() {
+				return usage("--cursor with --to: an export that goes on has no end")
+			}
+			logs, err := openLogs(args, filter)
+			if err != nil {
+				return err
+			}
+			if err := readCursor(cursor, logs); err != nil {
+				return usage("--cursor: %w", err)
+			}
+			var trailer export.Trailer
+			err = writeOut(cmd.OutOrStdout(), to, func(w io.Writer) error {
+				trailer, err = exportAs(cmd.Context(), w, output, logs, filter)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d records\n", trailer.Count, trailer.Read)
+			if err := writeCursor(cursor, trailer); err != nil {
+				return unknown(err)
+			}
+			return nil
+		},
+	}
+	f.flags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "jsonl", "jsonl, csv or ocsf")
+	cmd.Flags().StringVar(&to, "out", "", "file to write; it must not exist")
+	cmd.Flags().StringVar(&cursor, "cursor", "", "file that remembers where the export ended")
+	return cmd
+}
+
+// exportAs writes one export.
+func exportAs(ctx context.Context, w io.Writer, output string, logs []export.Log, filter audit.Filter) (export.Trailer, error) {
+	var format export.Format
+	switch output {
+	case "jsonl":
+		format = export.JSONLines{}
+	case "csv":
+		format = export.CSV{}
+	case "ocsf":
+		format = export.OCSF{}
+	default:
+		return export.Trailer{}, usage("-o %s: want jsonl, csv or ocsf", output)
+	}
+	t, err := export.Write(ctx, w, logs, filter, format, nil)
+	if err != nil {
+		return t, unknown(err)
+	}
+	return t, nil
+}
+
+// writeOut lets write fill a new file, which is there only when it is whole, or standard output.
+func writeOut(stdout io.Writer, path string, write func(io.Writer) error) error {
+	if path == "" {
+		return write(stdout)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return usage("--out %s: it is there already", path)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return usage("--out: %w", err)
+	}
+	defer os.Remove(tmp.Name())
+	if err := write(tmp); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close(), os.Link(tmp.Name(), path)); err != nil { // a link, unlike a rename, replaces nothing
+		return unknown(err)
+	}
+	return nil
+}
+
+// readCursor lets the logs begin where the last export ended.
+func readCursor(path string, logs []export.Log) error {
+	if path == "" {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the first export
+	}
+	if err != nil {
+		return err
+	}
+	var after map[string]uint64
+	if err := json.Unmarshal(b, &after); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range logs {
+		logs[i].After = after[logs[i].Origin]
+	}
+	return nil
+}
+
+// writeCursor remembers where an export ended. Logs that it did not read keep their place.
+func writeCursor(path string, t export.Trailer) error {
+	if path == "" {
+		return nil
+	}
+	after := map[string]uint64{}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &after)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, l := range t.Logs {
+		after[l.Log] = max(after[l.Log], l.Last)
+	}
+	if b, err = json.Marshal(after); err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
