@@ -49,35 +49,31 @@ func (a *Authority) Advance(ctx context.Context, h History, from Verified, tip g
 	if err := a.sides(ctx, h, from.commit.ID, steps); err != nil {
 		return nil, nil, err
 	}
-	verdicts, err := a.judgeAll(ctx, h, steps)
+	judgements, err := a.judgeAll(ctx, h, steps, true, nil)
 	if err != nil {
 		a.known = ancestry{}
 		return nil, nil, err
 	}
 	last := from.commit.ID
-	for i, v := range verdicts {
-		if v.refused != nil {
+	for i, j := range judgements {
+		if j.Refused != nil {
 			if a.known.set != nil {
 				a.known.back(steps[i:], last)
 			}
-			return accepted, v.refused, nil
+			return accepted, j.Refused, nil
 		}
-		accepted = append(accepted, v.accepted)
+		accepted = append(accepted, a.verified(h, j.Commit, j.Signatures))
 		last = steps[i].id
 	}
 	return accepted, nil, nil
 }
 
-// verdict is about one commit of the line: one of the two is set.
-type verdict struct {
-	accepted Verified
-	refused  *Refused
-}
-
-// judgeAll judges the commits of a line, all cores at once. The verdicts end with the first refusal.
-func (a *Authority) judgeAll(ctx context.Context, h History, steps []step) ([]verdict, error) {
-	verdicts := make([]verdict, len(steps))
+// judgeAll judges the commits of a line, all cores at once. With stopAtRefusal, the judgements end with the first refusal. progress, if it is not nil, is
+// told how many of how many are done, from any goroutine.
+func (a *Authority) judgeAll(ctx context.Context, h History, steps []step, stopAtRefusal bool, progress func(done, total int)) ([]Judgement, error) {
+	judgements := make([]Judgement, len(steps))
 	var next, stop atomic.Int64 // the next to judge, and where judging ends: behind the first refusal that is known
+	var judged atomic.Int64
 	stop.Store(int64(len(steps)))
 	at := a.now()
 	g, ctx := errgroup.WithContext(ctx)
@@ -88,15 +84,18 @@ func (a *Authority) judgeAll(ctx context.Context, h History, steps []step) ([]ve
 				if i >= stop.Load() {
 					return nil
 				}
-				v, err := a.judge(ctx, h, &steps[i], at)
+				j, err := a.judge(ctx, h, &steps[i], at, false)
 				if err != nil {
 					return fmt.Errorf("verify commit %s: %w", steps[i].id.Short(), err)
 				}
-				verdicts[i] = v
-				for v.refused != nil {
+				judgements[i] = j
+				for stopAtRefusal && j.Refused != nil {
 					if old := stop.Load(); i+1 >= old || stop.CompareAndSwap(old, i+1) {
 						break
 					}
+				}
+				if progress != nil {
+					progress(int(judged.Add(1)), len(steps))
 				}
 			}
 		})
@@ -104,30 +103,36 @@ func (a *Authority) judgeAll(ctx context.Context, h History, steps []step) ([]ve
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return verdicts[:stop.Load()], nil
+	return judgements[:stop.Load()], nil
 }
 
 // judge judges one commit of the line. err is a failure of ours.
-func (a *Authority) judge(ctx context.Context, h History, s *step, at time.Time) (verdict, error) {
+func (a *Authority) judge(ctx context.Context, h History, s *step, at time.Time, explain bool) (Judgement, error) {
 	if err := ctx.Err(); err != nil {
-		return verdict{}, err
+		return Judgement{}, err
 	}
+	j := Judgement{ID: s.id, Merged: len(s.side), explain: explain}
 	c, err := parse(ctx, h, s.id)
 	if err == nil {
-		var signatures []Signature
-		if signatures, err = a.judgeCommit(ctx, h, c, s, at); err == nil {
-			return verdict{accepted: a.verified(h, c, signatures)}, nil
+		j.Commit = c
+		if err = a.judgeCommit(ctx, h, c, s, at, &j); err == nil {
+			return j, nil
 		}
 	}
 	var r *refusal
 	var malformed *git.MalformedError
 	switch {
 	case errors.As(err, &malformed):
-		return verdict{refused: &Refused{Commit: s.id, Author: malformed.Author, Cause: CauseMalformed, Why: malformed.Why}}, nil
+		j.Refused = &Refused{Commit: s.id, Author: malformed.Author, Cause: CauseMalformed, Why: malformed.Why}
+		return j, nil
 	case errors.As(err, &r):
-		return verdict{refused: &Refused{Commit: s.id, Author: c.Author, Cause: r.cause, Why: r.why}}, nil
+		j.Refused = &Refused{Commit: s.id, Cause: r.cause, Why: r.why}
+		if j.Commit != nil {
+			j.Refused.Author = j.Commit.Author
+		}
+		return j, nil
 	}
-	return verdict{}, err
+	return Judgement{}, err
 }
 
 // parse reads a commit. The error may be a *git.MalformedError.
@@ -140,47 +145,44 @@ func parse(ctx context.Context, h History, id git.ID) (*git.Commit, error) {
 }
 
 // judgeCommit does it all for one commit of the line, in this order: who signed, by the lists of all parents; whether the next list can be
-// read; who signed what it merges; whether all of them are enough for each changed path.
-func (a *Authority) judgeCommit(ctx context.Context, h History, c *git.Commit, s *step, at time.Time) ([]Signature, error) {
+// read; who signed what it merges; whether all of them are enough for each changed path. What it finds on the way goes into j.
+func (a *Authority) judgeCommit(ctx context.Context, h History, c *git.Commit, s *step, at time.Time, j *Judgement) error {
 	lists, err := a.parentLists(ctx, h, c, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	own, err := verifyAll(lists, c, at)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	j.Signatures = []Signature{own}
 	parent, err := treeOf(ctx, h, c.Parents[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
 	changed, err := h.Changed(ctx, parent, c.Tree)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if a.listPath != "" {
 		if err := a.nextList(ctx, h, c, parent); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	vouch := []vouched{{signature: own}}
 	if len(s.side) > 0 || s.cut {
 		merged, err := a.judgeSide(ctx, h, c, s, lists[0], changed, at)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		vouch = append(vouch, merged...)
 	}
-	if err := a.enough(changed, vouch, lists[0]); err != nil {
-		return nil, err
-	}
-	signatures := make([]Signature, 0, len(vouch))
-	for _, v := range vouch {
-		if !slices.Contains(signatures, v.signature) {
-			signatures = append(signatures, v.signature)
+	for _, v := range vouch[1:] {
+		if !slices.Contains(j.Signatures, v.signature) {
+			j.Signatures = append(j.Signatures, v.signature)
 		}
 	}
-	return signatures, nil
+	return a.enough(changed, vouch, lists[0], j)
 }
 
 // treeOf is the tree of a commit that need not be in the accepted shape.

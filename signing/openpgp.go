@@ -288,7 +288,7 @@ func readPGPFile(data []byte) (openpgp.EntityList, error) {
 	return all, nil
 }
 
-// OpenPGPSigners makes signers of a file of public keys, armoured or binary, as gpg --export writes it. Each key's principal is the e-mail address
+// OpenPGPSigners reads a file of public keys, armoured or binary, as gpg --export writes it. Each key's principal is the e-mail address
 // of its first user id, or else its fingerprint: a suggestion for a person to check, for anybody can make a key with any user id.
 func OpenPGPSigners(data []byte) ([]OpenPGPKey, error) {
 	entities, err := readPGPFile(data)
@@ -310,6 +310,7 @@ func OpenPGPSigners(data []byte) ([]OpenPGPKey, error) {
 			return nil, err
 		}
 		key.Armoured = b.String() + "\n"
+		key.Unfit = noneFit(entityKeys(key.Principal, e))
 		out = append(out, key)
 	}
 	return out, nil
@@ -320,4 +321,5 @@ type OpenPGPKey struct {
 	Principal   Principal
 	Fingerprint string
 	Armoured    string
+	Unfit       error // why no signature of this key would be accepted; nil if one might
 }

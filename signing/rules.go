@@ -128,35 +128,56 @@ func (v *vouched) covers(p git.Path) bool {
 	return ok
 }
 
-// enough tells whether those who vouch are enough for every path, by the first rule that covers it.
-func (a *Authority) enough(changed []git.Path, vouch []vouched, l *list) error {
+// enough tells whether those who vouch are enough for every path, by the first rule that covers it. The rules that it took go into j, and with
+// j.explain what was found for each path; then all paths are looked at, and the first error is returned.
+func (a *Authority) enough(changed []git.Path, vouch []vouched, l *list, j *Judgement) error {
+	var first error
 	for _, p := range changed {
 		r := a.ruleFor(p, l)
-		if r == nil {
-			return refuse(CauseNotAllowed, "no rule lets anybody change %s", clip(string(p)))
-		}
-		var distinct []Principal
-		var others []string
-		for i := range vouch {
-			who := vouch[i].signature.Principal
-			switch {
-			case !vouch[i].covers(p):
-			case !r.counts(who, l.forges[who]):
-				others = append(others, string(who))
-			case !slices.Contains(distinct, who):
-				distinct = append(distinct, who)
+		pj := PathJudgement{Path: p}
+		err := refuse(CauseNotAllowed, "no rule lets anybody change %s", clip(string(p)))
+		if r != nil {
+			if name := r.String(); !slices.Contains(j.Rules, name) {
+				j.Rules = append(j.Rules, name)
 			}
+			pj.Rule, pj.Threshold = r.String(), r.threshold
+			pj.Counted, err = r.satisfied(p, vouch, l)
 		}
-		if len(distinct) >= r.threshold {
-			continue
+		if !j.explain && err != nil {
+			return err
 		}
-		if len(distinct) == 0 {
-			return refuse(CauseNotAllowed, "%s may not change %s: %s asks for %s", strings.Join(slices.Compact(others), ", "), clip(string(p)), r, r.who())
+		if j.explain {
+			pj.Enough = err == nil
+			j.Paths = append(j.Paths, pj)
 		}
-		return refuse(CauseTooFew, "%s takes %d people by %s, and only %s signed: have somebody else merge a signed branch (git merge --no-ff -S)",
-			clip(string(p)), r.threshold, r, join(distinct))
+		if first == nil {
+			first = err
+		}
 	}
-	return nil
+	return first
+}
+
+// satisfied tells who counts for a path by this rule, and whether they are enough.
+func (r *rule) satisfied(p git.Path, vouch []vouched, l *list) (counted []Principal, err error) {
+	var others []string
+	for i := range vouch {
+		who := vouch[i].signature.Principal
+		switch {
+		case !vouch[i].covers(p):
+		case !r.counts(who, l.forges[who]):
+			others = append(others, string(who))
+		case !slices.Contains(counted, who):
+			counted = append(counted, who)
+		}
+	}
+	switch {
+	case len(counted) >= r.threshold:
+		return counted, nil
+	case len(counted) == 0:
+		return nil, refuse(CauseNotAllowed, "%s may not change %s: %s asks for %s", strings.Join(slices.Compact(others), ", "), clip(string(p)), r, r.who())
+	}
+	return counted, refuse(CauseTooFew, "%s takes %d people by %s, and only %s signed: have somebody else merge a signed branch (git merge --no-ff -S)",
+		clip(string(p)), r.threshold, r, join(counted))
 }
 
 func join(principals []Principal) string {

@@ -84,6 +84,28 @@ func Load(path string) (*Config, error) {
 	return l.finish()
 }
 
+// LoadRepositories reads the documents of kind TrustedRepository of a configuration and nothing else of it, for tools that need no gate.
+func LoadRepositories(path string) ([]TrustedRepository, error) {
+	files, err := configFiles(path)
+	if err != nil {
+		return nil, err
+	}
+	l := &loader{}
+	for _, file := range files {
+		data, err := readBounded(file)
+		if err != nil {
+			return nil, err
+		}
+		l.file(file, data)
+	}
+	c := &Config{}
+	l.finishRepositories(c)
+	if len(l.problems) > 0 {
+		return nil, l.problems
+	}
+	return c.Repositories, nil
+}
+
 // Parse reads a configuration from memory; name stands for the file in problems.
 func Parse(name string, data []byte) (*Config, error) {
 	l := &loader{}
@@ -265,17 +287,7 @@ func lineOf(doc *yamlv3.Node, path string) int {
 
 func (l *loader) finish() (*Config, error) {
 	c := &Config{}
-	for i, r := range l.repositories {
-		for _, other := range l.repositories[:i] {
-			if other.doc.Name == r.doc.Name {
-				l.add(r.file, lineOf(r.node, "metadata.name"), "TrustedRepository %q stands in %s too", r.doc.Name, other.file)
-			}
-		}
-		c.Repositories = append(c.Repositories, r.doc)
-		for _, p := range validateRepository(&r.doc) {
-			l.add(r.file, lineOf(r.node, p.field), "%s: %s", p.field, p.message)
-		}
-	}
+	l.finishRepositories(c)
 	switch len(l.gates) {
 	case 0:
 		l.problems = append(l.problems, Problem{Message: "no document of kind Gate"})
@@ -297,4 +309,18 @@ func (l *loader) finish() (*Config, error) {
 		return nil, l.problems
 	}
 	return c, nil
+}
+
+func (l *loader) finishRepositories(c *Config) {
+	for i, r := range l.repositories {
+		for _, other := range l.repositories[:i] {
+			if other.doc.Name == r.doc.Name {
+				l.add(r.file, lineOf(r.node, "metadata.name"), "TrustedRepository %q stands in %s too", r.doc.Name, other.file)
+			}
+		}
+		c.Repositories = append(c.Repositories, r.doc)
+		for _, p := range validateRepository(&r.doc) {
+			l.add(r.file, lineOf(r.node, p.field), "%s: %s", p.field, p.message)
+		}
+	}
 }

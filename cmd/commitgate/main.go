@@ -79,6 +79,6 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newAudit(), newPolicy())
+	root.AddCommand(newAudit(), newPolicy(), newVerify())
 	return root
 }
