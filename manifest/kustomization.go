@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -40,7 +39,11 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 		tree = overlay{tree, files}
 	}
 	docs, inputs, err := kustomizeBuild(r.ctx, tree, at.path)
+	var refused *refusedFile
 	switch {
+	case errors.As(err, &refused):
+		r.problem(Source{Repository: at.repository, Path: refused.path}, "%v", refused.err)
+		return errReported
 	case err != nil && r.stop() != nil:
 		return r.stop()
 	case err != nil:
@@ -219,9 +222,4 @@ func (r *renderer) fluxResources(at file) ([]any, error) {
 		return nil
 	})
 	return resources, err
-}
-
-// kustomizeBuild is where kustomize is called.
-func kustomizeBuild(context.Context, fs.FS, git.Path) ([]*document, []git.Path, error) {
-	return nil, nil, errors.New("a kustomization, which is not built yet")
 }

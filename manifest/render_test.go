@@ -260,6 +260,126 @@ Application.argoproj.io argocd/shop	infra:apps/shop.yaml:1	argocd/root	last-appl
 Job shop/migrate-	infra:shop/deep/migrate.yaml:1	argocd/shop	hook	generate-name
 `,
 		},
+		"kustomizations are built, and each object knows its file": {
+			roots: fluxRoot,
+			files: `
+-- cluster/shop.yaml --
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: shop, namespace: flux-system}
+spec:
+  path: overlays/prod
+  prune: true
+  sourceRef: {kind: GitRepository, name: infra}
+  targetNamespace: shop
+  patches:
+  - patch: '[{"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}}]'
+    target: {kind: Service}
+-- cluster/nested/kustomization.yaml --
+resources: [b.yaml]
+namePrefix: x-
+-- cluster/nested/b.yaml --
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: b, namespace: shop}
+-- cluster/nested/ignored.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: ignored, namespace: shop}
+-- overlays/prod/kustomization.yaml --
+resources: [../../base]
+configMapGenerator: [{name: conf, literals: [a=b]}]
+-- base/kustomization.yaml --
+resources: [both.yaml]
+-- base/both.yaml --
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart}
+spec: {template: {spec: {containers: [{name: c, envFrom: [{configMapRef: {name: conf}}]}]}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+`,
+			want: `
+ConfigMap shop/conf-4h2mbtbbt6	infra:overlays/prod/kustomization.yaml:0	flux/shop
+ConfigMap shop/x-b	infra:cluster/nested/b.yaml:2	flux/cluster
+Deployment shop/cart	infra:base/both.yaml:1	flux/shop
+Kustomization.kustomize.toolkit.fluxcd.io flux-system/shop	infra:cluster/shop.yaml:1	flux/cluster
+Service shop/cart	infra:base/both.yaml:6	flux/shop
+`,
+		},
+		"a Kustomization generates what is not there, and patches it": {
+			roots: fluxRoot,
+			files: `
+-- cluster/shop.yaml --
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: shop, namespace: flux-system}
+spec:
+  path: plain
+  prune: true
+  sourceRef: {kind: GitRepository, name: infra}
+  namePrefix: eu-
+  targetNamespace: shop
+-- plain/a.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a}
+-- plain/deep/b.yml --
+# b
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: b}
+-- plain/k/kustomization.yml --
+configMapGenerator: [{name: c, options: {disableNameSuffixHash: true}}]
+-- plain/.sops.yaml --
+creation_rules: []
+`,
+			want: `
+ConfigMap shop/eu-a	infra:plain/a.yaml:1	flux/shop
+ConfigMap shop/eu-b	infra:plain/deep/b.yml:2	flux/shop
+ConfigMap shop/eu-c	infra:plain/k/kustomization.yml:0	flux/shop
+Kustomization.kustomize.toolkit.fluxcd.io flux-system/shop	infra:cluster/shop.yaml:1	flux/cluster
+`,
+		},
+		"what kustomize would fetch or run is refused": {
+			roots: fluxRoot,
+			files: `
+-- cluster/a/kustomization.yaml --
+resources: [github.com/evil/repo]
+-- cluster/a/github.com/evil/repo/kustomization.yaml --
+resources: []
+-- cluster/b/kustomization.yaml --
+resources: ["https://127.0.0.1:1/x.yaml"]
+-- cluster/c/kustomization.yaml --
+patches: [{path: "https://127.0.0.1:1/x.yaml"}]
+-- cluster/d/kustomization.yaml --
+configMapGenerator: [{name: x, files: ["k=http://127.0.0.1:1/x.yaml"]}]
+-- cluster/e/kustomization.yaml --
+transformers: [t.yaml]
+-- cluster/e/t.yaml --
+apiVersion: builtin
+kind: PatchTransformer
+metadata: {name: p}
+path: http://127.0.0.1:1/patch.yaml
+-- cluster/f/kustomization.yaml --
+helmCharts: [{name: x, repo: "https://127.0.0.1:1"}]
+-- cluster/g/kustomization.yaml --
+resources: [../../../../etc/passwd]
+-- cluster/h/kustomization.yaml --
+generators: ["ssh://git@127.0.0.1:1/x"]
+`,
+			wrong: `infra:cluster/a/kustomization.yaml: resources: github.com/evil/repo is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/b/kustomization.yaml: resources: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/c/kustomization.yaml: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/d/kustomization.yaml: http://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/e/t.yaml: http://127.0.0.1:1/patch.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/f/kustomization.yaml: helmCharts: kustomize would run helm and fetch a chart, which is not done here
+infra:cluster/g/kustomization.yaml: resources: ../../../../etc/passwd is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/h/kustomization.yaml: generators: ssh://git@127.0.0.1:1/x is not in this repository, and nothing is fetched from elsewhere`,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,415 @@
+package manifest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/api/resource"
+	"sigs.k8s.io/kustomize/api/types"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/kyaml/resid"
+
+	"github.com/commitgate/commitgate/git"
+)
+
+// oneBuild lets one kustomize build at a time run: kustomize keeps the schema of a build in a variable of its own
+// (sigs.k8s.io/kustomize/kyaml/openapi; kubernetes-sigs/kustomize#3659).
+var oneBuild sync.Mutex
+
+// kustomizeBuild builds the kustomization of a folder. Nothing leaves the tree: remote bases and files, plugins, functions and Helm are refused. A
+// build cannot be interrupted; at the end of ctx it is left to end by itself. inputs are the paths that were read or looked for.
+func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path) (docs []*document, inputs []git.Path, err error) {
+	type result struct {
+		docs   []*document
+		inputs []git.Path
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() {
+		k := &kustomizer{tree: tree, seen: map[git.Path]bool{}}
+		var made result
+		made.docs, made.err = k.build(dir)
+		made.inputs = slices.Sorted(maps.Keys(k.seen))
+		done <- made
+	}()
+	select {
+	case made := <-done:
+		return made.docs, made.inputs, made.err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+}
+
+// kustomizer is a tree as kustomize sees it: rooted at /, read only, and without what would lead out of it.
+type kustomizer struct {
+	tree    fs.FS
+	seen    map[git.Path]bool
+	refused error // why a kustomization was not shown to kustomize
+}
+
+func (k *kustomizer) build(dir git.Path) (docs []*document, err error) {
+	oneBuild.Lock()
+	defer oneBuild.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("kustomize gave up: %v", p)
+		}
+	}()
+	made, err := k.run(dir)
+	if err != nil {
+		return nil, err
+	}
+	return k.documents(dir, made, k.origins(dir))
+}
+
+func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone // the tree is the restriction
+	options.PluginConfig = types.DisabledPluginConfig()
+	options.Reorder = krusty.ReorderOptionNone
+	made, err := krusty.MakeKustomizer(options).Run(k, path.Join("/", string(dir)))
+	switch {
+	case k.refused != nil:
+		return nil, k.refused
+	case err != nil:
+		return nil, errors.New(strings.ReplaceAll(err.Error(), "'/", "'"))
+	}
+	return made, nil
+}
+
+// origins builds once more to know which file each resource comes from. The annotation in which kustomize notes that could change what a patch
+// does, so that the resources of this build are not used. Without an answer the folder is named.
+func (k *kustomizer) origins(dir git.Path) map[resid.ResId]git.Path {
+	tree := k.tree
+	defer func() { k.tree = tree }()
+	if !k.askForOrigins(dir) {
+		return nil
+	}
+	made, err := k.run(dir)
+	if err != nil {
+		return nil
+	}
+	found := map[resid.ResId]git.Path{}
+	for _, res := range made.Resources() {
+		origin, err := res.GetOrigin()
+		if err != nil || origin == nil {
+			continue
+		}
+		switch { // a patch that replaces all annotations loses where the resource comes from
+		case origin.Path != "":
+			found[res.OrgId()] = join(dir, origin.Path)
+		case strings.HasSuffix(origin.ConfiguredBy.Kind, "Generator"):
+			found[res.OrgId()] = join(dir, origin.ConfiguredIn)
+		}
+	}
+	return found
+}
+
+// askForOrigins overlays the folder's kustomization with one that has kustomize note origins.
+func (k *kustomizer) askForOrigins(dir git.Path) bool {
+	for _, name := range kustomizationNames {
+		p := path.Join(string(dir), name)
+		data, err := fs.ReadFile(k.tree, p)
+		if err != nil {
+			continue
+		}
+		docs, err := parse(git.Path(p), data, dialectKubernetes)
+		if err != nil || len(docs) != 1 {
+			return false
+		}
+		content := maps.Clone(docs[0].content)
+		content["buildMetadata"] = append(listOf(content["buildMetadata"]), types.OriginAnnotations)
+		text, err := json.Marshal(content)
+		if err != nil {
+			return false
+		}
+		k.tree = overlay{k.tree, map[string][]byte{p: text}}
+		return true
+	}
+	return false
+}
+
+// documents are the resources, each with the place that it comes from.
+func (k *kustomizer) documents(dir git.Path, made resmap.ResMap, origins map[resid.ResId]git.Path) ([]*document, error) {
+	inputs := slices.Sorted(maps.Keys(k.seen))
+	sources := sourceFiles{k.tree, inputs, map[git.Path][]*document{}}
+	var docs []*document
+	for _, res := range made.Resources() {
+		doc := &document{path: origins[res.OrgId()], inputs: inputs}
+		text, err := res.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &doc.content); err != nil {
+			return nil, err
+		}
+		if doc.path == "" {
+			doc.path = cmp.Or(sources.find(res.GetKind(), res.GetName()), dir)
+		}
+		doc.line = sources.line(doc.path, res.GetKind(), res.GetName())
+		docs = append(docs, doc)
+	}
+	return docs, nil
+}
+
+// sourceFiles are the files that a build has read, as far as they are looked into again.
+type sourceFiles struct {
+	tree   fs.FS
+	seen   []git.Path
+	parsed map[git.Path][]*document
+}
+
+func (s sourceFiles) documents(p git.Path) []*document {
+	docs, ok := s.parsed[p]
+	if !ok {
+		if data, err := fs.ReadFile(s.tree, string(p)); err == nil {
+			docs, _ = parse(p, data, dialectKustomize)
+		}
+		s.parsed[p] = docs
+	}
+	return docs
+}
+
+// line is where the document of a resource begins in a file, 0 if that is not plain to see. The name may have got a prefix or suffix since.
+func (s sourceFiles) line(p git.Path, kind, name string) int {
+	line := 0
+	for _, doc := range s.documents(p) {
+		if text(doc.content, "kind") != kind {
+			continue
+		}
+		switch was := text(childMap(doc.content, "metadata"), "name"); {
+		case was == name:
+			return doc.line
+		case was != "" && strings.Contains(name, was):
+			line = doc.line
+		}
+	}
+	return line
+}
+
+// find is the first file that holds a resource.
+func (s sourceFiles) find(kind, name string) git.Path {
+	for _, p := range s.seen {
+		if slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) && s.line(p, kind, name) > 0 {
+			return p
+		}
+	}
+	return ""
+}
+
+// inside is a path of kustomize as one of the tree.
+func inside(name string) string {
+	if p := strings.TrimPrefix(path.Clean("/"+filepath.ToSlash(name)), "/"); p != "" {
+		return p
+	}
+	return "."
+}
+
+// stat notes the path, unless it is a folder: that is there as long as what is in it.
+func (k *kustomizer) stat(name string) (p string, folder bool, err error) {
+	p = inside(name)
+	info, err := fs.Stat(k.tree, p)
+	folder = err == nil && info.IsDir()
+	if !folder {
+		k.seen[git.Path(p)] = true
+	}
+	return p, folder, err
+}
+
+func (k *kustomizer) IsDir(name string) bool {
+	_, folder, _ := k.stat(name)
+	return folder
+}
+
+func (k *kustomizer) Exists(name string) bool {
+	_, _, err := k.stat(name)
+	return err == nil
+}
+
+func (k *kustomizer) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
+	p, folder, err := k.stat(name)
+	switch {
+	case err != nil:
+		return "", "", err
+	case folder:
+		return filesys.ConfirmedDir(path.Join("/", p)), "", nil
+	}
+	return filesys.ConfirmedDir(path.Join("/", path.Dir(p))), path.Base(p), nil
+}
+
+func (k *kustomizer) ReadDir(name string) ([]string, error) {
+	k.seen[git.Path(inside(name))] = true
+	entries, err := fs.ReadDir(k.tree, inside(name))
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+func (k *kustomizer) Glob(pattern string) ([]string, error) {
+	dir, _, _ := strings.Cut(inside(pattern), "*")
+	k.seen[git.Path(path.Dir(dir))] = true
+	found, err := fs.Glob(k.tree, inside(pattern))
+	for i := range found {
+		found[i] = "/" + found[i]
+	}
+	return found, err
+}
+
+func (k *kustomizer) ReadFile(name string) ([]byte, error) {
+	p, _, err := k.stat(name) // what may be a base is first read as a file
+	if err != nil {
+		return nil, err
+	}
+	data, err := fs.ReadFile(k.tree, p)
+	if err == nil {
+		err = k.admit(git.Path(p), data)
+	}
+	return data, err
+}
+
+func (k *kustomizer) Open(name string) (filesys.File, error) {
+	data, err := k.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return readOnlyFile{&overlaid{bytes.NewReader(data), overlaidInfo{path.Base(name), len(data)}}}, nil
+}
+
+type readOnlyFile struct{ *overlaid }
+
+func (readOnlyFile) Write([]byte) (int, error) { return 0, fs.ErrPermission }
+
+func (k *kustomizer) Walk(name string, visit filepath.WalkFunc) error {
+	k.seen[git.Path(inside(name))] = true
+	return fs.WalkDir(k.tree, inside(name), func(p string, entry fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = entry.Info()
+		}
+		return visit(path.Join("/", p), info, err)
+	})
+}
+
+func (k *kustomizer) Create(string) (filesys.File, error) { return nil, fs.ErrPermission }
+func (k *kustomizer) Mkdir(string) error                  { return fs.ErrPermission }
+func (k *kustomizer) MkdirAll(string) error               { return fs.ErrPermission }
+func (k *kustomizer) RemoveAll(string) error              { return fs.ErrPermission }
+func (k *kustomizer) WriteFile(string, []byte) error      { return fs.ErrPermission }
+
+// refusedFile is a file that is not shown to kustomize.
+type refusedFile struct {
+	path git.Path
+	err  error
+}
+
+func (e *refusedFile) Error() string { return string(e.path) + ": " + e.err.Error() }
+
+// admit refuses a kustomization, or the configuration of one of kustomize's built-in generators and transformers, that would have kustomize
+// run git or fetch a file. What it names as a resource must be in the tree: kustomize would take anything else for a remote base.
+func (k *kustomizer) admit(p git.Path, data []byte) error {
+	kustomization := slices.Contains(kustomizationNames[:], path.Base(string(p)))
+	if !kustomization && !bytes.Contains(data, []byte("builtin")) {
+		return nil
+	}
+	docs, err := parse(p, data, dialectKubernetes)
+	if err != nil {
+		return nil // kustomize says what is wrong with it
+	}
+	for _, doc := range docs {
+		if kustomization || doc.content["apiVersion"] == "builtin" {
+			if err := k.admitOne(doc, kustomization); err != nil {
+				k.refused = &refusedFile{p, err}
+				return k.refused
+			}
+		}
+	}
+	return nil
+}
+
+func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
+	if remote := remoteFile(doc.content); remote != "" {
+		return fmt.Errorf("%s is not in this repository, and nothing is fetched from elsewhere", remote)
+	}
+	if !kustomization {
+		return nil
+	}
+	for _, field := range []string{"helmCharts", "helmChartInflationGenerator", "helmGlobals"} {
+		if doc.content[field] != nil {
+			return fmt.Errorf("%s: kustomize would run helm and fetch a chart, which is not done here", field)
+		}
+	}
+	for _, field := range []string{"resources", "bases", "components", "generators", "transformers", "validators", "crds", "configurations"} {
+		for _, item := range listOf(doc.content[field]) {
+			s, _ := item.(string)
+			if strings.Contains(s, "\n") { // written in place
+				if err := k.admit(doc.path, []byte(s)); err != nil {
+					return err
+				}
+				continue
+			}
+			_, err := fs.Stat(k.tree, string(join(git.Path(path.Dir(string(doc.path))), s)))
+			if s != "" && (err != nil || remoteBase(s)) {
+				return fmt.Errorf("%s: %s is not in this repository, and nothing is fetched from elsewhere", field, s)
+			}
+		}
+	}
+	return nil
+}
+
+// remoteBase tells whether kustomize would clone a repository, even where a folder of that name is in the tree.
+func remoteBase(s string) bool {
+	return isURL(s) || (&resource.Origin{}).Append(s).Repo != ""
+}
+
+// isURL is how kustomize tells a file to fetch from a path.
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+// remoteFile finds a URL where kustomize takes the path of a file.
+func remoteFile(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			switch key {
+			case "path", "paths", "files", "envs", "env", "replacements", "patches", "patchesStrategicMerge", "patchesJson6902", "openapi", "crds",
+				"configMapGenerator", "secretGenerator", "configurations":
+				if s := remoteFile(v[key]); s != "" {
+					return s
+				}
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if s := remoteFile(item); s != "" {
+				return s
+			}
+		}
+	case string:
+		if _, file, named := strings.Cut(v, "="); named && isURL(file) {
+			return file
+		}
+		if isURL(v) {
+			return v
+		}
+	}
+	return ""
+}
