@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	apivalidation "k8s.io/apimachinery/pkg/util/validation"
 )
@@ -27,6 +28,8 @@ type constraint struct {
 	line       int
 	match      *match
 	parameters *ast.Term
+	// document is the whole constraint, with defaults: what CEL calls params.
+	document *unstructured.Unstructured
 	actions    []Action // empty: not for this enforcement point
 	controls   []string
 	// anyOperation: the template's operations are not looked at, as gator does.
@@ -65,6 +68,7 @@ func newConstraint(d document, t *template, point string) (*constraint, error) {
 		return nil, fmt.Errorf("fields that the template does not know: %s", strings.Join(unknown, ", "))
 	}
 	defaulting.Default(object, t.structural)
+	c.document = &unstructured.Unstructured{Object: object}
 	var err error
 	if c.match, err = parseMatch(dig(object, "spec", "match")); err != nil {
 		return nil, fmt.Errorf("spec.match: %w", err)
@@ -209,8 +213,20 @@ func (c *constraint) rule() *rule {
 	}
 }
 
-// spread gives each finding the constraint's actions. Equal answers count once, as in Gatekeeper.
+// spread gives each finding the constraint's actions.
 func (c *constraint) spread(in []Finding) []Finding {
+	var out []Finding
+	for _, f := range in {
+		for _, a := range c.actions {
+			f.Action = a
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// unique leaves out equal answers, as Gatekeeper does of Rego's: without details is the same as with none.
+func unique(in []Finding) []Finding {
 	seen := map[string]bool{}
 	var out []Finding
 	for _, f := range in {
@@ -221,10 +237,7 @@ func (c *constraint) spread(in []Finding) []Finding {
 		text, _ := json.Marshal(details) // what Rego returned is JSON
 		if key := f.Msg + "\x00" + string(text); !seen[key] {
 			seen[key] = true
-			for _, a := range c.actions {
-				f.Action = a
-				out = append(out, f)
-			}
+			out = append(out, f)
 		}
 	}
 	return out

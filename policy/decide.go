@@ -53,7 +53,9 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 	if d, ok := ctx.Deadline(); ok {
 		limit = min(limit, max(time.Until(d)-patience, 0))
 	}
-	timer := time.AfterFunc(limit, w.cancel.Cancel)
+	ctx, stop := context.WithCancel(ctx) // for what does not know topdown's cancel
+	defer stop()
+	timer := time.AfterFunc(limit, func() { w.cancel.Cancel(); stop() })
 	defer timer.Stop()
 	memory := time.AfterFunc(watchAfter, func() { w.memory(s.limits.Memory) })
 	defer memory.Stop()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/signing"
@@ -159,6 +160,7 @@ type request struct {
 	meta                   metadata
 
 	own, review, admission ast.Value
+	native                 *admission.VersionedAttributes // see attributes
 }
 
 func newRequest(in Input) (*request, error) {

@@ -114,7 +114,7 @@ func parseMatch(v any) (*match, error) {
 // The errors of matching: it cannot be told whether the constraint applies, so it counts as violated.
 var (
 	errNoObject    = errors.New("neither object nor oldObject is there to match")
-	errNoNamespace = errors.New("namespaceSelector: the object's Namespace is not known")
+	errNoNamespace = errors.New("namespace selector for namespace-scoped object but missing Namespace: the inventory does not hold it")
 )
 
 // any tells whether the object or the old object matches.

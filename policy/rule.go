@@ -114,6 +114,9 @@ func (r *rule) evaluate(ctx context.Context, req *request, cancel topdown.Cancel
 	if missing := req.in.Inventory.missing(r.needs); len(missing) > 0 {
 		return nil, fmt.Errorf("the inventory of %s is not there yet", joinKinds(missing))
 	}
+	if r.constraint != nil && r.constraint.template.native != nil {
+		return r.evaluateNative(ctx, req)
+	}
 	input, err := r.input(req)
 	if err != nil {
 		return nil, err
@@ -185,9 +188,33 @@ func (r *rule) read(a answer, v any) ([]Finding, error) {
 		out = append(out, f)
 	}
 	if r.constraint != nil {
-		out = r.constraint.spread(out)
+		out = r.constraint.spread(unique(out))
 	}
 	return out, nil
+}
+
+// evaluateNative asks a template in CEL.
+func (r *rule) evaluateNative(ctx context.Context, req *request) ([]Finding, error) {
+	c := r.constraint
+	found, err := c.template.native.ask(ctx, req, c.document, !c.tolerant)
+	if err != nil {
+		return nil, err
+	}
+	if c.note != nil {
+		strict, err := c.template.native.ask(ctx, req, c.document, true)
+		if err == nil && len(found) == 0 && len(strict) > 0 {
+			c.note(strict[0])
+		}
+	}
+	a := r.answers[0]
+	var out []Finding
+	for _, msg := range found {
+		out = append(out, Finding{
+			ID: r.policy + "/" + a.name, Msg: msg, Policy: r.policy, Rule: a.name, Convention: r.convention,
+			Controls: a.controls, File: a.file, Line: a.line,
+		})
+	}
+	return c.spread(out), nil
 }
 
 // fill reads one member: a message, or an object with msg.

@@ -44,6 +44,7 @@ type template struct {
 	ruleLine   int    // of the first violation
 	query      rego.PreparedEvalQuery
 	store      *store
+	native     *native // instead of query: the template is in CEL
 	structural *schema.Structural
 	validator  validation.SchemaValidator
 	operations []string // empty is all
@@ -58,6 +59,15 @@ type templateSource struct {
 	entry   *yaml.Node
 	libs    []*yaml.Node
 	version ast.RegoVersion
+	native  *yaml.Node // code in CEL, which goes before entry
+}
+
+// regoVersion is v0 unless the source says otherwise.
+func (s templateSource) regoVersion() ast.RegoVersion {
+	if s.version == ast.RegoUndefined {
+		return ast.RegoV0
+	}
+	return s.version
 }
 
 // newTemplate checks and compiles the ConstraintTemplate of a document.
@@ -66,7 +76,7 @@ func newTemplate(ctx context.Context, d document) (*template, error) {
 	if err := t.checkShape(d); err != nil {
 		return nil, Errors{{d.file, d.line, err.Error()}}
 	}
-	src, err := templateRego(d)
+	src, err := templateCode(d)
 	if err != nil {
 		return nil, Errors{{d.file, d.line, err.Error()}}
 	}
@@ -77,7 +87,12 @@ func newTemplate(ctx context.Context, d document) (*template, error) {
 		}
 		return nil, Errors{{d.file, line, "schema of parameters: " + err.Error()}}
 	}
-	if err := t.compile(ctx, d, src); err != nil {
+	if src.native != nil {
+		err = t.compileNative(d, src)
+	} else {
+		err = t.compile(ctx, d, src)
+	}
+	if err != nil {
 		return nil, err
 	}
 	t.tolerant = d.str("metadata", "annotations", builtinErrorsAnnotation) == "undefined"
@@ -117,40 +132,64 @@ func (t *template) checkShape(d document) error {
 	return nil
 }
 
-// templateRego finds the Rego. Where a template also has an expression for another engine, the Rego speaks for both.
-func templateRego(d document) (templateSource, error) {
+// templateCode finds the code of a template, in Rego, CEL or both.
+func templateCode(d document) (templateSource, error) {
 	var src templateSource
 	target := []any{"spec", "targets", 0}
 	if n := d.at(append(target, "rego")...); n != nil && n.Value != "" {
 		src.entry, src.libs = n, sequence(d.at(append(target, "libs")...))
-		return src, nil
 	}
-	var engines []string
+	var others []string
 	for i, c := range sequence(d.at(append(target, "code")...)) {
+		source := append(append([]any{}, target...), "code", i, "source")
 		engine := ""
 		if n := mapValue(c, "engine"); n != nil {
 			engine = n.Value
 		}
-		if engine != "Rego" {
-			engines = append(engines, engine)
-			continue
+		switch {
+		case engine == nativeEngine && src.native == nil:
+			if src.native = d.at(source...); src.native == nil {
+				return src, fmt.Errorf("the code for %s has no source", nativeEngine)
+			}
+		case engine == "Rego" && src.entry == nil:
+			if src.entry = d.at(append(source, "rego")...); src.entry == nil {
+				return src, errors.New("the Rego source has no field rego")
+			}
+			src.libs = sequence(d.at(append(source, "libs")...))
+			if v := d.at(append(source, "version")...); v != nil && v.Value == "v1" {
+				src.version = ast.RegoV1
+			}
+		default:
+			others = append(others, engine)
 		}
-		source := append(target, "code", i, "source")
-		if src.entry = d.at(append(source, "rego")...); src.entry == nil {
-			return src, errors.New("the Rego source has no field rego")
-		}
-		src.libs = sequence(d.at(append(source, "libs")...))
-		if v := d.at(append(source, "version")...); v != nil && v.Value == "v1" {
-			src.version = ast.RegoV1
-		} else {
-			src.version = ast.RegoV0
-		}
+	}
+	switch {
+	case src.entry != nil || src.native != nil:
 		return src, nil
+	case len(others) > 0:
+		return src, fmt.Errorf("the template has code for %s only; commitgate evaluates Rego and %s", strings.Join(others, ", "), nativeEngine)
 	}
-	if len(engines) > 0 {
-		return src, fmt.Errorf("the template has code for %s only; commitgate evaluates Rego", strings.Join(engines, ", "))
+	return src, errors.New("the template has no code")
+}
+
+// compileNative compiles the CEL. The Rego beside it is for engines without CEL; of it, only the name of its package is read, by which
+// the file that it was made from is known.
+func (t *template) compileNative(d document, src templateSource) error {
+	var source any
+	if err := src.native.Decode(&source); err != nil {
+		return Errors{{d.file, src.native.Line, err.Error()}}
 	}
-	return src, errors.New("the template has no Rego")
+	var err error
+	if t.native, err = newNative(d.str("metadata", "name"), source); err != nil {
+		return Errors{{d.file, src.native.Line, err.Error()}}
+	}
+	t.ruleLine = src.native.Line
+	if src.entry != nil {
+		if m, err := parseAs(d.file, padded(src.entry), src.regoVersion()); err == nil {
+			t.pkg = pkgName(m.Package.Path)
+		}
+	}
+	return nil
 }
 
 func sequence(n *yaml.Node) []*yaml.Node {
@@ -171,10 +210,7 @@ func padded(n *yaml.Node) []byte {
 
 func (t *template) compile(ctx context.Context, d document, src templateSource) error {
 	var p problems
-	version := src.version
-	if version == ast.RegoUndefined {
-		version = ast.RegoV0
-	}
+	version := src.regoVersion()
 	entry, err := parseAs(d.file, padded(src.entry), version)
 	if err != nil {
 		p.addErr(d.file, src.entry.Line, err)
