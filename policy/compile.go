@@ -25,7 +25,7 @@ func allowedBuiltin(b *ast.Builtin) bool {
 	switch b.Name {
 	case ast.NowNanos.Name:
 		return true
-	case ast.RegoParseModule.Name, ast.Trace.Name:
+	case ast.RegoParseModule.Name:
 		return false
 	case ast.BitsShiftLeft.Name:
 		return false // one call can ask for any amount of memory

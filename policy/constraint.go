@@ -76,6 +76,11 @@ func newConstraint(d document, t *template, point string) (*constraint, error) {
 	if c.actions, err = actionsAt(object, point); err != nil {
 		return nil, err
 	}
+	for _, a := range c.actions {
+		if !a.known() && point != gatorPoint { // in a suite, a violation counts whatever becomes of it
+			return nil, fmt.Errorf("enforcementAction %q is not known: it is deny, warn, dryrun or scoped; Gatekeeper would let everything pass", a)
+		}
+	}
 	parameters := dig(object, "spec", "parameters")
 	if parameters == nil {
 		parameters = map[string]any{}
@@ -144,8 +149,7 @@ func actionsAt(object map[string]any, point string) ([]Action, error) {
 		action = string(Deny)
 	}
 	if action != "scoped" {
-		a, err := parseAction(action)
-		return []Action{a}, err
+		return []Action{Action(action)}, nil
 	}
 	raw := dig(object, "spec", "scopedEnforcementActions")
 	if raw == nil {
@@ -166,9 +170,6 @@ func actionsAt(object map[string]any, point string) ([]Action, error) {
 	}
 	var found []string
 	for _, s := range scoped {
-		if _, err := parseAction(s.Action); err != nil {
-			return nil, err
-		}
 		for _, p := range s.EnforcementPoints {
 			if p.Name == point || p.Name == "*" {
 				found = append(found, s.Action)
@@ -182,14 +183,7 @@ func actionsAt(object map[string]any, point string) ([]Action, error) {
 	return out, nil
 }
 
-// parseAction refuses what Gatekeeper's webhook would silently let pass.
-func parseAction(s string) (Action, error) {
-	switch a := Action(s); a {
-	case Deny, Warn, Dryrun:
-		return a, nil
-	}
-	return "", fmt.Errorf("enforcementAction %q is not known: it is deny, warn, dryrun or scoped", s)
-}
+func (a Action) known() bool { return a == Deny || a == Warn || a == Dryrun }
 
 // matches tells whether the constraint is asked about a request.
 func (c *constraint) matches(req *request) (bool, error) {
@@ -209,7 +203,7 @@ func (c *constraint) rule() *rule {
 		answers: []answer{{
 			name: "violation", controls: c.controls, file: c.template.file, line: c.template.ruleLine,
 		}},
-		query: c.template.query, store: c.template.store, needs: c.template.needs, constraint: c,
+		query: c.template.query, store: c.template.store, needs: c.template.needs, inventory: c.template.inventory, constraint: c,
 	}
 }
 

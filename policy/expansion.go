@@ -50,8 +50,8 @@ func readExpansion(d document) (*expansion, error) {
 		group: spec.GeneratedGVK.Group, version: spec.GeneratedGVK.Version, kind: spec.GeneratedGVK.Kind,
 	}
 	if spec.EnforcementAction != "" {
-		if e.action, err = parseAction(spec.EnforcementAction); err != nil {
-			return nil, err
+		if e.action = Action(spec.EnforcementAction); !e.action.known() {
+			return nil, fmt.Errorf("enforcementAction %q is not known: it is deny, warn or dryrun", e.action)
 		}
 	}
 	switch {

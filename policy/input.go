@@ -254,7 +254,11 @@ func (r *request) reviewDocument() (ast.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.review = ast.NewObject(append(rest, pair("object", object), pair("oldObject", r.old), pair("namespaceObject", r.namespace))...)
+	namespace := r.namespace
+	if r.in.Namespace == nil {
+		namespace = ast.ObjectTerm() // Gatekeeper's own way to say that it is not known
+	}
+	r.review = ast.NewObject(append(rest, pair("object", object), pair("oldObject", r.old), pair("namespaceObject", namespace))...)
 	return r.review, nil
 }
 

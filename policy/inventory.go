@@ -91,7 +91,7 @@ func NewInventory(bound int64) *Inventory {
 func fixedInventory(objects []map[string]any) (*Inventory, error) {
 	i := NewInventory(0)
 	for _, o := range objects {
-		if err := i.Put(o); err != nil {
+		if err := i.put(o); err != nil {
 			return nil, err
 		}
 	}
@@ -102,6 +102,13 @@ func fixedInventory(objects []map[string]any) (*Inventory, error) {
 
 // Put adds or replaces one object. managedFields are left out.
 func (i *Inventory) Put(object map[string]any) error {
+	if m := objectMetaOf(object); m != nil && m.name == "" {
+		return fmt.Errorf("inventory: an object of kind %s has no name", m.kind)
+	}
+	return i.put(object)
+}
+
+func (i *Inventory) put(object map[string]any) error {
 	key, name, err := inventoryKey(object)
 	if err != nil {
 		return err
@@ -182,8 +189,8 @@ func inventoryKey(o map[string]any) (bucketKey, string, error) {
 	if m == nil {
 		return bucketKey{}, "", errors.New("no object")
 	}
-	if m.apiVersion == "" || m.kind == "" || m.name == "" {
-		return bucketKey{}, "", fmt.Errorf("inventory: an object needs apiVersion, kind and name (kind %q, name %q)", m.kind, m.name)
+	if m.apiVersion == "" || m.kind == "" {
+		return bucketKey{}, "", fmt.Errorf("inventory: an object needs apiVersion and kind (kind %q, name %q)", m.kind, m.name)
 	}
 	return bucketKey{m.namespace, m.apiVersion, m.kind}, m.name, nil
 }

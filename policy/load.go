@@ -255,6 +255,10 @@ func (src *source) template(ctx context.Context, d document, p *problems) {
 		}
 		return
 	}
+	if len(t.traps) > 0 {
+		p.list = append(p.list, t.traps...)
+		return
+	}
 	if other := src.templates[t.kind]; other != nil {
 		p.add(d.file, d.line, "ConstraintTemplate %s is also in %s:%d", strings.ToLower(t.kind), other.file, other.line)
 		return
@@ -415,6 +419,7 @@ func (src *source) rule(ctx context.Context, pk *pack, st *store) (*rule, error)
 	if r.needs, err = src.inventoryOf(closure); err != nil {
 		return nil, err
 	}
+	r.inventory = len(r.needs) > 0
 	r.query, err = prepare(ctx, c, version, st, true, expressions)
 	return r, err
 }

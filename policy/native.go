@@ -44,6 +44,9 @@ type nativeSource struct {
 type native struct {
 	// asWritten follows the failurePolicy of the source, strict is the same with Fail: an expression that fails denies.
 	asWritten, strict validating.Validator
+	// problem is what does not compile: Gatekeeper would find out with the first request. A message is not among it, because the
+	// default stands in for it.
+	problem error
 }
 
 // reservedNames are the variables that Gatekeeper brings along.
@@ -51,8 +54,7 @@ var reservedNames = []string{"params", "anyObject"}
 
 const reservedPrefix = "gatekeeper_internal_"
 
-// newNative compiles the code of a template. Everything that does not compile is an error: in Gatekeeper it would be found out by the first
-// request.
+// newNative compiles the code of a template. The error is of what Gatekeeper refuses, too; see native.problem for the rest.
 func newNative(name string, source any) (*native, error) {
 	text, err := json.Marshal(source)
 	if err != nil {
@@ -70,17 +72,18 @@ func newNative(name string, source any) (*native, error) {
 	default:
 		return nil, fmt.Errorf("failurePolicy %q is not known: it is Fail or Ignore", src.FailurePolicy)
 	}
-	if len(src.Validations) == 0 {
-		return nil, errors.New("there are no validations: the template would deny nothing")
-	}
 	c, err := cel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 	if err != nil {
 		return nil, err
 	}
-	if err := compileVariables(c, src.Variables); err != nil {
+	n := &native{}
+	if len(src.Validations) == 0 {
+		n.problem = errors.New("there are no validations: the template would deny nothing")
+	}
+	if err := n.compileVariables(c, src.Variables); err != nil {
 		return nil, err
 	}
-	conditions, validations, messages, err := compileConditions(c, src)
+	conditions, validations, messages, err := n.compileConditions(c, src)
 	if err != nil {
 		return nil, err
 	}
@@ -89,11 +92,12 @@ func newNative(name string, source any) (*native, error) {
 		m := matchconditions.NewMatcher(conditions, &p, "validatingadmissionpolicy", "vap-matcher", name)
 		return validating.NewValidator(validations, m, none, messages, &p, nil)
 	}
-	return &native{asWritten: validator(policy), strict: validator(admissionregistrationv1.Fail)}, nil
+	n.asWritten, n.strict = validator(policy), validator(admissionregistrationv1.Fail)
+	return n, nil
 }
 
 // compileVariables makes Gatekeeper's own variables and those of the source. Only variables see the whole constraint.
-func compileVariables(c *cel.CompositedCompiler, own []admissionregistrationv1.Variable) error {
+func (n *native) compileVariables(c *cel.CompositedCompiler, own []admissionregistrationv1.Variable) error {
 	variables := []admissionregistrationv1.Variable{
 		{Name: "anyObject", Expression: `has(request.operation) && request.operation == "DELETE" && object == null ? oldObject : object`},
 		{Name: "params", Expression: "!has(params.spec) || !has(params.spec.parameters) ? null : params.spec.parameters"},
@@ -107,13 +111,13 @@ func compileVariables(c *cel.CompositedCompiler, own []admissionregistrationv1.V
 		r := c.CompileAndStoreVariable(&validating.Variable{Name: v.Name, Expression: v.Expression},
 			cel.OptionalVariableDeclarations{HasParams: true}, environment.StoredExpressions)
 		if r.Error != nil {
-			return fmt.Errorf("variable %s: %s", v.Name, r.Error.Detail)
+			n.problem = errors.Join(n.problem, fmt.Errorf("variable %s: %s", v.Name, r.Error.Detail))
 		}
 	}
 	return nil
 }
 
-func compileConditions(c *cel.CompositedCompiler, src nativeSource) (conditions, validations, messages cel.ConditionEvaluator, err error) {
+func (n *native) compileConditions(c *cel.CompositedCompiler, src nativeSource) (conditions, validations, messages cel.ConditionEvaluator, err error) {
 	var cs, vs []cel.ExpressionAccessor
 	for _, m := range src.MatchConditions {
 		if strings.HasPrefix(m.Name, reservedPrefix) {
@@ -131,14 +135,14 @@ func compileConditions(c *cel.CompositedCompiler, src nativeSource) (conditions,
 	compiled := func(what string, in []cel.ExpressionAccessor) cel.ConditionEvaluator {
 		e := c.CompileCondition(in, cel.OptionalVariableDeclarations{}, environment.StoredExpressions)
 		for _, problem := range e.CompilationErrors() {
-			err = errors.Join(err, fmt.Errorf("%s: %w", what, problem))
+			n.problem = errors.Join(n.problem, fmt.Errorf("%s: %w", what, problem))
 		}
 		return e
 	}
 	conditions = compiled("match condition", cs)
 	validations = compiled("validation", vs)
-	messages = compiled("message", ms)
-	return conditions, validations, messages, err
+	messages = c.CompileCondition(ms, cel.OptionalVariableDeclarations{}, environment.StoredExpressions)
+	return conditions, validations, messages, nil
 }
 
 // ask evaluates the validations for one constraint, whose document is what CEL calls params.

@@ -61,6 +61,8 @@ type Finding struct {
 	Failed bool `json:"failed,omitempty"`
 	// Details are what the rule gave as details. They may hold parts of the object, and so belong into no record.
 	Details any `json:"details,omitempty"`
+
+	shapeless bool // Failed, because the answer was of the wrong shape
 }
 
 // Result is the verdict of a Set. The zero value is a denial.

@@ -25,6 +25,7 @@ type rule struct {
 	query      rego.PreparedEvalQuery
 	store      *store
 	needs      []Kind      // of the inventory
+	inventory  bool        // the rule reads data.inventory
 	constraint *constraint // Gatekeeper only
 }
 
@@ -161,17 +162,20 @@ func (r *rule) evaluate(ctx context.Context, req *request, cancel topdown.Cancel
 }
 
 func (r *rule) transaction(req *request) storage.Transaction {
-	if len(r.needs) == 0 {
+	if !r.inventory {
 		return r.store.with(nil)
 	}
 	return r.store.with(req.in.Inventory.document())
 }
 
+// errShape is wrapped where a rule's answer cannot be read.
+var errShape = errors.New("not a set of messages")
+
 // read turns an answer's set into findings.
 func (r *rule) read(a answer, v any) ([]Finding, error) {
 	members, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s is %T, not a set of messages", a.name, v)
+		return nil, fmt.Errorf("%s is %T, %w", a.name, v, errShape)
 	}
 	var out []Finding
 	for _, m := range members {
@@ -221,12 +225,15 @@ func (r *rule) evaluateNative(ctx context.Context, req *request) ([]Finding, err
 func (f *Finding) fill(member any) error {
 	switch m := member.(type) {
 	case string:
+		if f.Convention == Gatekeeper {
+			break
+		}
 		f.Msg = m
 		return nil
 	case map[string]any:
 		msg, ok := m["msg"].(string)
 		if !ok {
-			return errors.New("a member has no msg that is a string")
+			return fmt.Errorf("%w: a member has no msg that is a string", errShape)
 		}
 		f.Msg = msg
 		f.Details = m["details"]
@@ -235,7 +242,7 @@ func (f *Finding) fill(member any) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("a member is %T, neither a message nor an object with msg", member)
+	return fmt.Errorf("%w: a member is %T, neither a message nor an object with msg", errShape, member)
 }
 
 // failed is the denial of a rule that gave no answer. A constraint that only warns still denies nothing.
@@ -243,7 +250,7 @@ func (r *rule) failed(err error) []Finding {
 	f := Finding{
 		ID: r.policy + "/failed", Policy: r.policy, Rule: r.answers[0].name, Convention: r.convention,
 		Action: Deny, Controls: r.answers[0].controls, File: r.file, Line: r.line,
-		Msg: "no answer: " + err.Error(), Failed: true,
+		Msg: "no answer: " + err.Error(), Failed: true, shapeless: errors.Is(err, errShape),
 	}
 	if r.constraint != nil {
 		return r.constraint.spread([]Finding{f})

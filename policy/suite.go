@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -50,7 +51,7 @@ type assertion struct {
 // violations is how many are expected: a number, "yes" (at least one; the default) or "no".
 type violations struct {
 	number *int32
-	word   string
+	word   *string
 }
 
 func (v *violations) UnmarshalJSON(text []byte) error {
@@ -280,13 +281,22 @@ func (sr suiteRunner) check(ctx context.Context, dir string, c *constraint, es [
 		return err
 	}
 	in.Time = sr.now
+	if _, err := expand(es, in.Object, 0); err != nil {
+		return err
+	}
 	s := &Set{rules: []*rule{c.rule()}, expansions: es, limits: Limits{Time: suiteTime, Memory: 1 << 30}}
 	result, err := s.Decide(ctx, in)
 	if err != nil {
 		return err
 	}
+	found := slices.Concat(result.Denials, result.Warnings, result.Dryruns)
+	for _, f := range found {
+		if f.shapeless {
+			return errors.New(f.Msg)
+		}
+	}
 	for _, a := range cs.Assertions {
-		if err := a.holds(result.Denials); err != nil {
+		if err := a.holds(found); err != nil {
 			return err
 		}
 	}
@@ -392,12 +402,12 @@ func (a assertion) holds(found []Finding) error {
 		return errors.New("violations: a number is not negative")
 	case a.Violations.number != nil:
 		want, ok = fmt.Sprintf("exactly %d", *a.Violations.number), n == *a.Violations.number
-	case a.Violations.word == "yes" || a.Violations.word == "":
+	case a.Violations.word == nil || *a.Violations.word == "yes":
 		want, ok = "at least one", n > 0
-	case a.Violations.word == "no":
+	case *a.Violations.word == "no":
 		want, ok = "none", n == 0
 	default:
-		return fmt.Errorf(`violations: want a number, "yes" or "no", have %q`, a.Violations.word)
+		return fmt.Errorf(`violations: want a number, "yes" or "no", have %q`, *a.Violations.word)
 	}
 	if ok {
 		return nil

@@ -77,6 +77,7 @@ func TestSuitesThatAreWrong(t *testing.T) {
 		"no assertion":                  {"cases: [{name: c, object: both.yaml}]", "asserts nothing"},
 		"a file that is missing":        {"cases: [{name: c, object: none.yaml, assertions: [{violations: no}]}]", "none.yaml"},
 		"a boolean":                     {"cases: [{name: c, object: both.yaml, assertions: [{violations: true}]}]", "want a number"},
+		"an empty word":                 {"cases: [{name: c, object: both.yaml, assertions: [{violations: ''}]}]", "have \"\""},
 		"another word":                  {"cases: [{name: c, object: both.yaml, assertions: [{violations: maybe}]}]", "maybe"},
 		"a negative number":             {"cases: [{name: c, object: both.yaml, assertions: [{violations: -1}]}]", "not negative"},
 		"a bad pattern":                 {"cases: [{name: c, object: both.yaml, assertions: [{message: '('}]}]", "message"},
@@ -98,6 +99,28 @@ func TestSuitesThatAreWrong(t *testing.T) {
 			fsys["suite.yaml"] = &fstest.MapFile{Data: []byte(
 				"apiVersion: test.gatekeeper.sh/v1alpha1\nkind: Suite\ntests:\n- name: t\n  template: template.yaml\n  constraint: valid.yaml\n  " + c.suite + "\n")}
 			r := mustTest(t, fsys, "")
+			if r.Passed() || len(r.Results) != 1 || !strings.Contains(r.Results[0].Msg, c.want) {
+				t.Errorf("got %+v, want %s", r.Results, c.want)
+			}
+		})
+	}
+}
+
+// An answer that cannot be read is no violation, and a template that cannot expand an object judges nothing.
+func TestASuiteDoesNotCountWhatCannotBeRead(t *testing.T) {
+	base := archive(t, "testdata/suites/edges.txtar")
+	for name, c := range map[string]struct{ file, old, new, want string }{
+		"a message that is a number":   {"everything.yaml", `violation[{"msg": "the namespace is not known"}]`, `violation[{"msg": 3}]`, "no msg that is a string"},
+		"an answer that is a string":   {"everything.yaml", `violation[{"msg": "the namespace is not known"}]`, `violation["x"]`, "neither a message nor"},
+		"an object without its source": {"deployment.yaml", "template", "tmpl", "has no spec.template"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := fstest.MapFS{}
+			for k, v := range base {
+				fsys[k] = v
+			}
+			fsys[c.file] = &fstest.MapFile{Data: []byte(strings.Replace(string(base[c.file].Data), c.old, c.new, 1))}
+			r := mustTest(t, fsys, "twice")
 			if r.Passed() || len(r.Results) != 1 || !strings.Contains(r.Results[0].Msg, c.want) {
 				t.Errorf("got %+v, want %s", r.Results, c.want)
 			}

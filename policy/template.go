@@ -52,6 +52,9 @@ type template struct {
 	tolerant   bool     // see builtinErrorsAnnotation
 	needs      []Kind
 	controls   []string
+	// traps are what Gatekeeper runs and what would silently allow. A set is not made from such a template; a suite sees what Gatekeeper
+	// would answer.
+	traps Errors
 }
 
 // templateSource is the Rego of a template, wherever it stands in the document.
@@ -184,6 +187,9 @@ func (t *template) compileNative(d document, src templateSource) error {
 		return Errors{{d.file, src.native.Line, err.Error()}}
 	}
 	t.ruleLine = src.native.Line
+	if t.native.problem != nil {
+		t.traps = append(t.traps, Error{d.file, t.ruleLine, t.native.problem.Error()})
+	}
 	if src.entry != nil {
 		if m, err := parseAs(d.file, padded(src.entry), src.regoVersion()); err == nil {
 			t.pkg = pkgName(m.Package.Path)
@@ -253,12 +259,13 @@ func (t *template) compile(ctx context.Context, d document, src templateSource) 
 		p.addErr(d.file, src.entry.Line, err)
 		return p.err()
 	}
-	return t.findInventory(d, modules)
+	t.findInventory(d, modules)
+	return nil
 }
 
 // checkEntry refuses what Gatekeeper would run and never hear an answer from.
 func (t *template) checkEntry(entry *ast.Module, p *problems) {
-	if strings.HasPrefix(t.pkg, "lib.") || t.pkg == "lib" || strings.HasPrefix(t.pkg, reservedLib) {
+	if t.pkg == reservedLib || strings.HasPrefix(t.pkg, reservedLib+".") {
 		p.at(entry.Package.Location, "package %s: the name is reserved", t.pkg)
 	}
 	found := false
@@ -282,6 +289,8 @@ func (t *template) checkEntry(entry *ast.Module, p *problems) {
 // checkData refuses references to documents that will never be there.
 func (t *template) checkData(m *ast.Module, libs map[string]bool, p *problems) {
 	own := pkgName(m.Package.Path)
+	var traps problems
+	defer func() { t.traps = append(t.traps, traps.list...) }()
 	for _, r := range refs(m, "data") {
 		ref := r.ref
 		if len(ref) < 2 {
@@ -292,9 +301,14 @@ func (t *template) checkData(m *ast.Module, libs map[string]bool, p *problems) {
 			t.inventory = true
 			continue
 		}
-		if !refersTo(ref, libs) && !refersTo(ref, map[string]bool{own: true}) {
-			p.at(r.loc, "%s is not there: it is in no library of the template, and is not data.inventory", ref)
+		if refersTo(ref, libs) || refersTo(ref, map[string]bool{own: true}) {
+			continue
 		}
+		to := p
+		if isString(ref[1], "lib") {
+			to = &traps
+		}
+		to.at(r.loc, "%s is not there: it is in no library of the template, and is not data.inventory", ref)
 	}
 }
 
@@ -313,13 +327,13 @@ func refersTo(ref ast.Ref, names map[string]bool) bool {
 }
 
 // findInventory tells which kinds of objects the template compares with: what it declares, and what its references name.
-func (t *template) findInventory(d document, modules map[string]*ast.Module) error {
+func (t *template) findInventory(d document, modules map[string]*ast.Module) {
+	if !t.inventory {
+		return
+	}
 	declared, err := syncData(d.str("metadata", "annotations", syncDataAnnotation))
 	if err != nil {
-		return Errors{{d.file, d.line, syncDataAnnotation + ": " + err.Error()}}
-	}
-	if !t.inventory {
-		return nil
+		t.traps = append(t.traps, Error{d.file, d.line, syncDataAnnotation + ": " + err.Error()})
 	}
 	t.needs = declared
 	if len(t.needs) == 0 {
@@ -327,7 +341,6 @@ func (t *template) findInventory(d document, modules map[string]*ast.Module) err
 			t.needs = append(t.needs, inventoryKinds(m)...)
 		}
 	}
-	return nil
 }
 
 // syncData reads the annotation: a list of alternatives, each a list of groups, versions and kinds. The first alternative of each is taken.
