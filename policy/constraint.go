@@ -30,8 +30,8 @@ type constraint struct {
 	parameters *ast.Term
 	// document is the whole constraint, with defaults: what CEL calls params.
 	document *unstructured.Unstructured
-	actions    []Action // empty: not for this enforcement point
-	controls   []string
+	actions  []Action // empty: not for this enforcement point
+	controls []string
 	// anyOperation: the template's operations are not looked at, as gator does.
 	anyOperation bool
 	// tolerant: a built-in function that fails is undefined, whatever follows from that.
