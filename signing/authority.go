@@ -56,12 +56,8 @@ func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec) (*Auth
 	if a.revoked, errs = newRevocations(spec.Revoked, spec.SSHRevocationList); len(errs) > 0 {
 		problems = append(problems, errs...)
 	}
-	noSigner := len(spec.Signers) == 0 && spec.AllowedSigners == ""
-	if noSigner && a.listPath == "" {
-		problems = append(problems, errors.New("signers: nobody could sign: want signers, allowedSigners or a signerList"))
-	}
-	if noSigner {
-		a.base = &list{revoked: a.revoked} // a list in Git is all there is
+	if len(spec.Signers) == 0 && spec.AllowedSigners == "" {
+		a.base = &list{revoked: a.revoked} // a list in Git is all there is; without one, history ends at the anchor
 	} else if a.base, err = newList(document{signers: spec.Signers, allowedSigners: spec.AllowedSigners}, a.revoked); err != nil {
 		problems = append(problems, err)
 	}
@@ -95,7 +91,7 @@ func (a *Authority) Anchor(ctx context.Context, h History) (Verified, error) {
 		return Verified{}, fmt.Errorf("%w %s: %w", ErrAnchor, a.anchor.Short(), err)
 	case err != nil:
 		return Verified{}, err
-	case l == a.base && len(l.people) == 0 && len(l.forges) == 0 && !l.open:
+	case a.listPath != "" && l == a.base && len(l.people) == 0 && len(l.forges) == 0 && !l.open:
 		return Verified{}, fmt.Errorf("%w %s: it has no %s, and the configuration names no signer: nobody could sign the next commit", ErrAnchor, a.anchor.Short(), a.listPath)
 	}
 	return a.verified(h, c, []Signature{{Kind: KindAnchor}}), nil

@@ -25,6 +25,7 @@ type assembly struct {
 	old     *snapshot.Snapshot // nil at first
 	was     map[*manifest.Object]*snapshot.Entry
 	sources map[string]*source // by repository
+	crds    []map[string]any   // that Git does not declare
 
 	types   *account.Types
 	retyped map[kind]bool // kinds whose CRD changed: what is declared of them is prepared again
@@ -113,7 +114,7 @@ func place(o *manifest.Object) string {
 // retype makes the types anew if a CRD came, went or changed, and says which kinds that concerns.
 func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*manifest.Object) error {
 	a.retyped = make(map[kind]bool)
-	var crds []map[string]any
+	crds := slices.Clone(a.crds) // of two with the same name the last counts
 	for _, o := range objects {
 		if kindOf(o.Key) != customResourceDefinition {
 			continue

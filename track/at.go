@@ -24,6 +24,8 @@ type AtConfig struct {
 	// Revisions by repository, as gitrevisions(7); the protected branch where there is none.
 	Revisions map[string]string
 	Now       time.Time // when it is; the machine's time if it is zero
+	// CRDs are CustomResourceDefinitions that Git does not declare: they say how the fields of their kinds compare.
+	CRDs []map[string]any
 }
 
 // At makes the truth of revisions in local repositories, with the code of the loop: verified from the anchor to the revision, rendered, compiled.
@@ -47,7 +49,7 @@ func At(ctx context.Context, cfg AtConfig) (*snapshot.Truth, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	b := &builder{gate: cfg.Gate, repositories: cfg.Repositories}
+	b := &builder{gate: cfg.Gate, repositories: cfg.Repositories, crds: cfg.CRDs}
 	built, err := b.build(ctx, nil, sources, cfg.Now)
 	var s *stageError
 	if errors.As(err, &s) && ctx.Err() == nil {

@@ -19,6 +19,7 @@ import (
 type builder struct {
 	gate         v1alpha1.GateSpec
 	repositories []v1alpha1.TrustedRepository
+	crds         []map[string]any // beside those that Git declares, which go before them
 }
 
 // built is a snapshot with what the next one is made from. It is immutable.
@@ -42,7 +43,7 @@ func (e *stageError) Unwrap() error { return e.err }
 // build renders, compiles and indexes what the sources declare. prev is what was built before, nil at first.
 func (b *builder) build(ctx context.Context, prev *built, sources map[string]*source, now time.Time) (*built, error) {
 	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources))}
-	a := &assembly{ctx: ctx, sources: sources}
+	a := &assembly{ctx: ctx, sources: sources, crds: b.crds}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
 	if prev != nil {
 		in.Previous, a.old, a.was = prev.set, prev.Snapshot, prev.entries

@@ -23,19 +23,19 @@ func newMetrics(t *Tracker) *metrics {
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
 	repository := []string{"repository"}
 	desc := func(name, help string, labels []string) *prometheus.Desc {
-		return prometheus.NewDesc("commitgate_"+name, help, labels, nil)
+		return prometheus.NewDesc("gate_"+name, help, labels, nil)
 	}
 	return &metrics{
 		t: t,
-		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "commitgate_fetches_total",
+		fetches: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gate_fetches_total",
 			Help: "Visits to the Git host, by repository and result: ok, refused (not a fast-forward), failed."}, []string{"repository", "result"}),
-		fetchTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "commitgate_fetch_seconds",
+		fetchTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "gate_fetch_seconds",
 			Help: "Time of a visit to the Git host, by repository.", Buckets: seconds}, repository),
-		commits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "commitgate_commits_verified_total",
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gate_commits_verified_total",
 			Help: "Commits that were fetched and accepted, by repository."}, repository),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "commitgate_revisions_refused_total",
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gate_revisions_refused_total",
 			Help: "Revisions that were not accepted, by repository and stage: fetch, verify, render, policy, publish."}, []string{"repository", "stage"}),
-		publish: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "commitgate_publish_seconds",
+		publish: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "gate_publish_seconds",
 			Help: "Time from verified commits to the truth: render, compile, index.", Buckets: seconds}),
 		heard:     desc("repository_heard_timestamp_seconds", "When the repository last answered a fetch; 0 if never.", repository),
 		published: desc("snapshot_published_timestamp_seconds", "When the current truth became it; 0 if there is none.", nil),
@@ -45,8 +45,8 @@ func newMetrics(t *Tracker) *metrics {
 	}
 }
 
-// Collectors are what to register.
-func (t *Tracker) Collectors() []prometheus.Collector {
+// Metrics are what the program registers.
+func (t *Tracker) Metrics() []prometheus.Collector {
 	m := t.metrics
 	return []prometheus.Collector{m.fetches, m.fetchTime, m.commits, m.refusals, m.publish, m}
 }

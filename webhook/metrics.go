@@ -18,19 +18,19 @@ type Metrics struct {
 func NewMetrics() *Metrics {
 	return &Metrics{
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "commitgate_decisions_total",
+			Name: "gate_decisions_total",
 			Help: "Requests judged, by what was answered, what an enforcing gate answers, why, in what mode, and whether it was a dry-run.",
 		}, []string{"outcome", "verdict", "reason", "mode", "dry_run"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "commitgate_decision_seconds",
+			Name:    "gate_decision_seconds",
 			Help:    "Time from the arrival of a review to its recorded decision, by outcome.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"outcome"}),
 	}
 }
 
-// Collectors are what to register.
-func (m *Metrics) Collectors() []prometheus.Collector {
+// Metrics are what the program registers.
+func (m *Metrics) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{m.decisions, m.seconds}
 }
 

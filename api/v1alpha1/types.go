@@ -56,7 +56,7 @@ type TrustedRepositorySpec struct {
 	Branch string `json:"branch"`
 	// Anchor is the commit from which history is verified. It and everything before it is vouched for by this document.
 	Anchor Anchor `json:"anchor"`
-	// Signers that are trusted from the anchor on: people, bots and forges.
+	// Signers that are trusted from the anchor on: people, bots and forges. With none, here or in a list, history ends at the anchor.
 	Signers []Signer `json:"signers,omitempty"`
 	// AllowedSigners are more signers, as OpenSSH writes them (ssh-keygen(1), ALLOWED SIGNERS).
 	AllowedSigners string `json:"allowedSigners,omitempty"`
