@@ -79,6 +79,6 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newAudit(), newPolicy(), newVerify())
+	root.AddCommand(newServe(), newReview(), newVerify(), newAudit(), newPolicy())
 	return root
 }

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/admit"
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/track"
+	"github.com/commitgate/commitgate/watch"
+	"github.com/commitgate/commitgate/webhook"
+)
+
+const (
+	readHeaderTimeout = 5 * time.Second  // a slow client must not hold a connection for nothing
+	idleTimeout       = 90 * time.Second // longer than the API server keeps an idle one
+	shutdownTimeout   = 25 * time.Second // less than a pod's default grace period, more than a webhook's longest time-out
+	heartbeat         = time.Minute      // the longest silence of the audit log
+)
+
+// gate is a running gate: what it consists of, in the order in which it is made.
+type gate struct {
+	log      *slog.Logger
+	audit    *audit.Log
+	tracker  *track.Tracker
+	watch    *watch.Watch // nil: no cluster
+	reviews  *http.Server
+	probes   *http.Server
+	reload   *certwatcher.CertWatcher // nil: the own authority issues certificates
+	listener net.Listener
+	// collectors are the gate's own metrics.
+	collectors []prometheus.Collector
+}
+
+// newGate wires the gate. What it opened before an error it closes again.
+func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (g *gate, err error) {
+	g = &gate{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close())
+			g = nil
+		}
+	}()
+	if err := os.MkdirAll(o.data, 0o700); err != nil {
+		return g, err
+	}
+	if g.audit, err = openAudit(cfg, o, log); err != nil {
+		return g, err
+	}
+	g.tracker, err = track.New(track.Config{
+		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
+		Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
+	})
+	if err != nil {
+		return g, err
+	}
+	store := new(live.Store)
+	if err := g.watchCluster(o, store); err != nil {
+		return g, err
+	}
+	builtin, err := account.NewTypes(nil)
+	if err != nil {
+		return g, err
+	}
+	handler := &webhook.Handler{
+		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
+		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now,
+	}
+	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics())
+
+	g.probes = newProbes(o.probeListen, g.checks(), g.collectors)
+	if err := g.serveReviews(o, handler); err != nil {
+		return g, err
+	}
+	_, err = g.audit.Append(ctx, audit.Record{Type: audit.TypeStart, Event: &audit.Event{
+		Message: "the gate started", Details: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope)},
+	}})
+	return g, err
+}
+
+// openAudit opens the log of this replica: one per host name, which is the pod's.
+func openAudit(cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (*audit.Log, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	cluster := cfg.Gate.Spec.Cluster
+	if cluster == "" {
+		cluster = "cluster"
+	}
+	return audit.Open(audit.Config{
+		Dir: filepath.Join(o.data, "audit"), Origin: "commitgate.dev/" + cluster + "/" + host,
+		Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Logger: log,
+	})
+}
+
+// version is that of the module as it was built, "(devel)" for a working tree.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	return info.Main.Version
+}
+
+func (g *gate) watchCluster(o serveOptions, store *live.Store) error {
+	if o.noCluster {
+		return nil
+	}
+	cluster, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return fmt.Errorf("cluster: %w (--no-cluster runs without one)", err)
+	}
+	g.watch, err = watch.New(cluster, store, g.log)
+	return err
+}
+
+// restConfig is how to reach the cluster: by a kubeconfig file, or from within.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+// checks are what must hold before the gate can answer from knowledge.
+func (g *gate) checks() []webhook.Check {
+	checks := []webhook.Check{
+		{Name: "audit log", Missing: func() string {
+			if err := g.audit.Health().Err; err != nil {
+				return "cannot be written: " + err.Error()
+			}
+			return ""
+		}},
+	}
+	for _, s := range g.tracker.Status() {
+		checks = append(checks, webhook.Check{Name: "repository " + s.Repository, Missing: func() string { return g.unverified(s.Repository) }})
+	}
+	if g.watch != nil {
+		checks = append(checks, webhook.Check{Name: "cluster", Missing: func() string {
+			if g.watch.Synced() {
+				return ""
+			}
+			return "not every kind has been listed yet"
+		}})
+	}
+	return checks
+}
+
+// unverified says what a repository lacks to be the truth.
+func (g *gate) unverified(repository string) string {
+	for _, s := range g.tracker.Status() {
+		switch {
+		case s.Repository != repository || s.Ready():
+		case s.Refused != nil:
+			return "no revision is accepted: " + s.Refused.Why
+		case s.FetchError != "":
+			return "cannot be fetched: " + s.FetchError
+		default:
+			return "nothing has been verified yet"
+		}
+	}
+	return ""
+}
+
+func newProbes(address string, checks []webhook.Check, own []prometheus.Collector) *http.Server {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(own...)
+	mux := http.NewServeMux()
+	mux.Handle("/", webhook.Health(checks))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+}
+
+// serveReviews prepares the server for the API server, with a certificate from files or of the own authority.
+func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
+	mux := http.NewServeMux()
+	mux.Handle("/review", handler)
+	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if o.certFile != "" {
+		if g.reload, err = certwatcher.New(o.certFile, o.keyFile); err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		config.GetCertificate = g.reload.GetCertificate
+	} else {
+		dir := o.caDir
+		if dir == "" {
+			dir = filepath.Join(o.data, "ca")
+		}
+		authority, err := webhook.OpenAuthority(dir, o.names, time.Now)
+		if err != nil {
+			return err
+		}
+		config.GetCertificate = authority.Certificate
+	}
+	if o.clientCA != "" {
+		pem, err := os.ReadFile(o.clientCA)
+		if err != nil {
+			return err
+		}
+		config.ClientCAs = x509.NewCertPool()
+		if !config.ClientCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("--client-ca %s holds no certificate", o.clientCA)
+		}
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	g.reviews = &http.Server{
+		Addr: o.listen, Handler: mux, TLSConfig: config, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // handshakes that nobody finished: port scans, probes
+	}
+	if g.listener, err = net.Listen("tcp", o.listen); err != nil {
+		return err
+	}
+	return nil
+}
+
+// run serves until the context ends or something breaks, and then ends in order: no review is cut off, the log is closed last.
+func (g *gate) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.tracker.Run(ctx) })
+	if g.watch != nil {
+		group.Go(func() error { g.watch.Run(ctx); return nil })
+	}
+	if g.reload != nil {
+		group.Go(func() error { return g.reload.Start(ctx) })
+	}
+	group.Go(func() error { return ended(g.probes.ListenAndServe()) })
+	group.Go(func() error { return ended(g.reviews.ServeTLS(g.listener, "", "")) })
+	group.Go(func() error {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+		defer cancel()
+		return errors.Join(g.reviews.Shutdown(ctx), g.probes.Shutdown(ctx))
+	})
+	g.log.Info("serving", "reviews", g.listener.Addr().String(), "probes", g.probes.Addr, "version", version())
+	err := group.Wait()
+	stop, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	_, stopErr := g.audit.Append(stop, audit.Record{Type: audit.TypeStop, Event: &audit.Event{Message: "the gate stopped"}})
+	return errors.Join(err, stopErr, g.close())
+}
+
+func ended(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// close lets go of what newGate opened.
+func (g *gate) close() error {
+	var errs []error
+	if g.listener != nil {
+		if err := g.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if g.tracker != nil {
+		errs = append(errs, g.tracker.Close())
+	}
+	if g.audit != nil {
+		errs = append(errs, g.audit.Close())
+	}
+	return errors.Join(errs...)
+}

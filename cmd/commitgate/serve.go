@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	config, data        string
+	listen, probeListen string
+	certFile, keyFile   string
+	caDir               string
+	clientCA            string
+	names               []string
+	kubeconfig          string
+	noCluster           bool
+	logLevel, logFormat string
+}
+
+func newServe() *cobra.Command {
+	var o serveOptions
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE|DIR",
+		Short: "Run the gate",
+		Long: `Run the gate: mirror and verify the trusted repositories, and answer the API server's AdmissionReviews
+on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it, without TLS.`,
+		Example: "  commitgate serve --config /etc/commitgate --tls-name commitgate.commitgate.svc",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.config, "config", "", "file or folder with the Gate and its TrustedRepositories (required)")
+	f.StringVar(&o.data, "data", "/var/lib/commitgate", "folder for mirrors, the audit log and the certificate authority; must outlive restarts")
+	f.StringVar(&o.listen, "listen", ":10250", "address for the API server's reviews, with TLS")
+	f.StringVar(&o.probeListen, "probe-listen", ":8080", "address for /livez, /readyz and /metrics")
+	f.StringVar(&o.certFile, "tls-cert", "", "certificate file, watched for changes; without it the gate's own authority issues one")
+	f.StringVar(&o.keyFile, "tls-key", "", "key file of --tls-cert")
+	f.StringVar(&o.caDir, "ca", "", "folder of the gate's own authority (ca.crt, ca.key), made if it is empty (default DATA/ca)")
+	f.StringVar(&o.clientCA, "client-ca", "", "certificates that may have signed the API server's client certificate; with it, nobody else is answered")
+	f.StringSliceVar(&o.names, "tls-name", []string{"localhost", "127.0.0.1"}, "DNS names and IP addresses of the certificate that the own authority issues")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
+	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	return cmd
+}
+
+func serve(ctx context.Context, o serveOptions) error {
+	log, err := newLogger(o.logLevel, o.logFormat)
+	if err != nil {
+		return usage("%w", err)
+	}
+	switch {
+	case o.config == "":
+		return usage("--config is required; see commitgate serve --help")
+	case (o.certFile == "") != (o.keyFile == ""):
+		return usage("--tls-cert and --tls-key go together")
+	case o.noCluster && o.kubeconfig != "":
+		return usage("--kubeconfig and --no-cluster contradict each other")
+	}
+	cfg, err := v1alpha1.Load(o.config)
+	if err != nil {
+		return usage("configuration:\n%w", err)
+	}
+	g, err := newGate(ctx, cfg, o, log)
+	if err != nil {
+		return unknown(err)
+	}
+	if err := g.run(ctx); err != nil {
+		return unknown(err)
+	}
+	return nil
+}
+
+func newLogger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: want json or text", format)
+}

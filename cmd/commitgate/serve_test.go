@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+)
+
+const testGate = `
+apiVersion: commitgate.dev/v1alpha1
+kind: TrustedRepository
+metadata: {name: infra}
+spec:
+  url: /nowhere/infra.git
+  branch: main
+  anchor: {commit: abcdef1111111111111111111111111111111111}
+---
+apiVersion: commitgate.dev/v1alpha1
+kind: Gate
+metadata: {name: test}
+spec:
+  agents: [{name: ci, preset: Pipeline, users: ["ci"]}]
+  roots: [{repository: infra, path: apps}]
+`
+
+// newTestGate is a gate that listens on ports of the system's choice and whose repository is nowhere.
+func newTestGate(t *testing.T) *gate {
+	t.Helper()
+	cfg, err := v1alpha1.Parse("gate.yaml", []byte(testGate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := serveOptions{data: t.TempDir(), listen: "127.0.0.1:0", probeListen: "127.0.0.1:0", noCluster: true, names: []string{"127.0.0.1"}}
+	g, err := newGate(t.Context(), cfg, o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+func TestServeUsage(t *testing.T) {
+	good := filepath.Join(t.TempDir(), "gate.yaml")
+	if err := os.WriteFile(good, []byte(testGate), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		args string
+		code int
+	}{
+		"no configuration":                  {"serve", exitUsage},
+		"a configuration that is not there": {"serve --config /nowhere/gate.yaml", exitUsage},
+		"a certificate without its key":     {"serve --config " + good + " --tls-cert x.crt", exitUsage},
+		"a cluster and none":                {"serve --config " + good + " --no-cluster --kubeconfig x", exitUsage},
+		"a log level that nobody knows":     {"serve --config " + good + " --log-level loud", exitUsage},
+		"a data folder that cannot be made": {"serve --config " + good + " --no-cluster --data /dev/null/gate", exitUnknown},
+		"no cluster to be found":            {"serve --config " + good + " --data " + t.TempDir(), exitUnknown},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if code := run(context.Background(), append([]string{"commitgate"}, strings.Fields(tt.args)...)); code != tt.code {
+				t.Errorf("exit status %d, want %d", code, tt.code)
+			}
+		})
+	}
+}
