@@ -74,7 +74,11 @@ const shownFields = 3
 func namedFields(r account.Result) string {
 	var parts []string
 	if s := someOf(r.Unexplained); s != "" {
-		parts = append(parts, s+" is not what Git says")
+		be := "is"
+		if len(r.Unexplained) > 1 {
+			be = "are"
+		}
+		parts = append(parts, s+" "+be+" not what Git says")
 	}
 	var missing []string
 	for _, f := range r.Missing {

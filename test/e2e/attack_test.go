@@ -15,8 +15,8 @@ func TestWaysAround(t *testing.T) {
 
 	const (
 		someonesPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"thief","namespace":"flux-system"},"spec":{"serviceAccountName":"kustomize-controller","containers":[{"name":"sh","image":"sh"}]}}`
-		binding     = `{"apiVersion":"v1","kind":"Binding","metadata":{"name":"POD"},"target":{"kind":"Node","name":"evil"}}`
 	)
+	binding := `{"apiVersion":"v1","kind":"Binding","metadata":{"name":"` + pod + `"},"target":{"kind":"Node","name":"evil"}}`
 	tests := map[string]struct {
 		config string // whose; Carol's if it is empty
 		stdin  string

@@ -197,14 +197,22 @@ func (l *Lab) register(ctx context.Context) error {
 	if _, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	// The API server learns of the webhook by a watch: it is in front of everything once it refuses a dry-run that nobody else would.
+	// The API server learns of both by a watch: they are in front of everything once they refuse dry-runs that nobody else would.
+	if err := l.refused(ctx, WebhookName, "create", "configmap", "is-the-gate-there"); err != nil {
+		return err
+	}
+	return l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name)
+}
+
+// refused waits until a dry-run of Carol's is refused with a word.
+func (l *Lab) refused(ctx context.Context, word string, args ...string) error {
 	return l.Eventually(ctx, func(ctx context.Context) error {
-		_, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", "create", "configmap", "is-the-gate-there", "--dry-run=server")
+		_, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", append(args, "--dry-run=server")...)
 		var refused *cluster.KubectlError
-		if errors.As(err, &refused) && strings.Contains(refused.Stderr, WebhookName) {
+		if errors.As(err, &refused) && strings.Contains(refused.Stderr, word) {
 			return nil
 		}
-		return fmt.Errorf("the webhook is not asked yet: %v", err)
+		return fmt.Errorf("kubectl %s is not refused yet: %v", strings.Join(args, " "), err)
 	})
 }
 

@@ -250,7 +250,7 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if l.Flux, err = syncagent.NewFlux(flux, "flux-system", "shop", source("apps/shop")); err != nil {
 		return err
 	}
-	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", source("apps/payments"))
+	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", "payments", source("apps/payments"))
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
 	return nil
 }

@@ -111,7 +111,7 @@ const controller = "system:serviceaccount:kube-system:"
 // carol runs kubectl as a cluster administrator, who must be refused with these words.
 func carol(words []string, args ...string) func(context.Context, *Stage) (Answer, error) {
 	return func(ctx context.Context, s *Stage) (Answer, error) {
-		_, err := s.Cluster.Kubectl(ctx, s.CarolConfig, "", append(args, "--namespace=shop")...)
+		_, err := s.Cluster.Kubectl(ctx, s.CarolConfig, "", append([]string{"--namespace=shop"}, args...)...) // before "--"
 		return refusal(err, words...)
 	}
 }

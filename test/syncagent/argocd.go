@@ -16,14 +16,15 @@ import (
 type ArgoCD struct {
 	source      Source
 	application string
+	namespace   string // the destination of the application
 	cluster     *cluster.Cluster
 	kubeconfig  string
 	inventory   []id
 }
 
-// NewArgoCD is the controller of one Application, with the identity of a kubeconfig.
-func NewArgoCD(c *cluster.Cluster, kubeconfig, application string, source Source) *ArgoCD {
-	return &ArgoCD{source: source, application: application, cluster: c, kubeconfig: kubeconfig}
+// NewArgoCD is the controller of one Application, which has a namespace as its destination, with the identity of a kubeconfig.
+func NewArgoCD(c *cluster.Cluster, kubeconfig, application, namespace string, source Source) *ArgoCD {
+	return &ArgoCD{source: source, application: application, namespace: namespace, cluster: c, kubeconfig: kubeconfig}
 }
 
 // Sync syncs once and returns what it did, an action a line ("deployment.apps/cart created"). After an error it may have done a part.
@@ -73,13 +74,18 @@ func (a *ArgoCD) apply(ctx context.Context, o *unstructured.Unstructured) (strin
 	return strings.TrimSpace(out), err
 }
 
-// track sets the annotation by which Argo CD knows the objects of an application: application:group/Kind:namespace/name.
+// track sets the annotation by which Argo CD knows the objects of an application: application:group/Kind:namespace/name, with the destination's
+// namespace for what has none.
 func (a *ArgoCD) track(o *unstructured.Unstructured) {
 	annotations := o.GetAnnotations()
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
+	namespace := o.GetNamespace()
+	if namespace == "" {
+		namespace = a.namespace
+	}
 	annotations["argocd.argoproj.io/tracking-id"] = fmt.Sprintf("%s:%s/%s:%s/%s",
-		a.application, o.GroupVersionKind().Group, o.GetKind(), o.GetNamespace(), o.GetName())
+		a.application, o.GroupVersionKind().Group, o.GetKind(), namespace, o.GetName())
 	o.SetAnnotations(annotations)
 }

@@ -61,7 +61,7 @@ func TestAgentsApplyAndPruneAsTheRealOnesDo(t *testing.T) {
 	check(t, err)
 	flux, err := syncagent.NewFlux(c.Admin(), "flux-system", "shop", source("apps/shop"))
 	check(t, err)
-	argo := syncagent.NewArgoCD(c, admin, "pay", source("apps/pay"))
+	argo := syncagent.NewArgoCD(c, admin, "pay", "pay", source("apps/pay"))
 
 	tests := map[string]struct {
 		namespace string
