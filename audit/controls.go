@@ -4,8 +4,10 @@ import "slices"
 
 // Control is a control of a framework that records are evidence for.
 type Control struct {
-	ID, Framework, Title string
-	evidence             func(*Record) bool
+	ID        string `json:"id"`
+	Framework string `json:"framework"`
+	Title     string `json:"title"`
+	evidence  func(*Record) bool
 }
 
 // Controls is the control map: which records an auditor of a control wants to see. The numbers are taken from secondary

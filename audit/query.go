@@ -122,6 +122,12 @@ type Filter struct {
 	Types     []Type
 }
 
+// All tells whether every record is wanted.
+func (f *Filter) All() bool {
+	return f.From.IsZero() && f.To.IsZero() && len(f.Types) == 0 && f.Namespace == "" && f.Kind == "" && f.Name == "" && f.Commit == "" &&
+		f.Path == "" && f.Person == "" && f.Outcome == "" && f.Reason == "" && f.Control == ""
+}
+
 // Matches tells whether r is wanted.
 func (f *Filter) Matches(r *Record) bool {
 	if !f.From.IsZero() && r.Time.Before(f.From) || !f.To.IsZero() && !r.Time.Before(f.To) {

@@ -13,12 +13,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/evidence"
 	"github.com/commitgate/commitgate/audit/export"
+	"github.com/commitgate/commitgate/audit/seal"
 )
 
 func newAuditExport() *cobra.Command {
 	var f recordFilter
 	var output, to, cursor string
+	var keys, attach []string
 	cmd := &cobra.Command{
 		Use:   "export DIR...",
 		Short: "Export records of audit logs, with their count, range and roots",
@@ -27,8 +30,9 @@ func newAuditExport() *cobra.Command {
   jsonl     the records as they are, a line each
   csv       the population as a table, a row per record
   ocsf      the decisions as OCSF API Activity events, a line each
+  evidence  a ZIP archive that ` + "`commitgate audit verify`" + ` checks offline: records, proofs, checkpoints
 
-Each ends with a trailer: how many records it holds, of how many that were read, the first and the last
+The first three end with a trailer: how many records it holds, of how many that were read, the first and the last
 sequence number, and the size and root of each shard's checkpoint.
 
 With --cursor FILE an export goes on where the last one with this file ended.`,
@@ -41,6 +45,9 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 			}
 			if cursor != "" && !filter.To.IsZero() {
 				return usage("--cursor with --to: an export that goes on has no end")
+			}
+			if output == "evidence" {
+				return exportEvidence(cmd, args, filter, to, keys, attach)
 			}
 			logs, err := openLogs(args, filter)
 			if err != nil {
@@ -65,8 +72,10 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 		},
 	}
 	f.flags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "jsonl", "jsonl, csv or ocsf")
+	cmd.Flags().StringVarP(&output, "output", "o", "jsonl", "jsonl, csv, ocsf or evidence")
 	cmd.Flags().StringVar(&to, "out", "", "file to write; it must not exist")
+	cmd.Flags().StringSliceVar(&keys, "key", nil, "evidence: file with verifier keys to put beside the records")
+	cmd.Flags().StringArrayVar(&attach, "attach", nil, "evidence: file to add, such as a git bundle of the repository")
 	cmd.Flags().StringVar(&cursor, "cursor", "", "file that remembers where the export ended")
 	return cmd
 }
@@ -89,6 +98,45 @@ func exportAs(ctx context.Context, w io.Writer, output string, logs []export.Log
 		return t, unknown(err)
 	}
 	return t, nil
+}
+
+// exportEvidence writes an archive.
+func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to string, keys, attach []string) error {
+	if to == "" {
+		return usage("-o evidence needs --out FILE.zip")
+	}
+	o := evidence.Options{Filter: filter, Attach: map[string]string{}}
+	for _, file := range keys {
+		lines, err := seal.ReadVerifiers(file)
+		if err != nil {
+			return usage("--key: %w", err)
+		}
+		o.Keys = append(o.Keys, lines...)
+	}
+	for _, file := range attach {
+		o.Attach[filepath.Base(file)] = file
+	}
+	var m evidence.Manifest
+	err := writeOut(nil, to, func(w io.Writer) (err error) {
+		m, err = evidence.Write(cmd.Context(), w, dirs, o)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, export.ErrNoLog), errors.Is(err, export.ErrTwice), errors.Is(err, evidence.ErrNotSealed):
+			return usage("%w", err)
+		case err != nil:
+			return unknown(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d records\n", m.Count)
+	for _, l := range m.Logs {
+		for _, s := range l.Shards {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s/%s: records %d to %d, root %s\n", plain(l.Origin), plain(s.Name), s.First, s.First+uint64(s.Size)-1, s.Root)
+		}
+	}
+	return nil
 }
 
 // writeOut lets write fill a new file, which is there only when it is whole, or standard output.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/evidence"
 	"github.com/commitgate/commitgate/audit/seal"
 )
 
@@ -26,7 +27,8 @@ func newAuditVerify() *cobra.Command {
 one before it, that none is missing; and that each shard is what its signed checkpoints say, so
 that nothing was changed or cut off since they were signed.
 
-DIR is the folder of a log, or of one of its shards; FILE is one segment.
+DIR is the folder of a log, or of one of its shards; FILE is one segment, or an evidence archive
+(` + "`commitgate audit export -o evidence`" + `), which needs neither the log nor the cluster.
 
 Exit status: 0 the log is sound, 1 it is not and the first bad record was named, 2 usage,
 3 it could not be read.`,
@@ -39,6 +41,9 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 			options, err := verifyOptions(keys, anchors)
 			if err != nil {
 				return usage("%w", err)
+			}
+			if isArchive(args[0]) {
+				return verifyEvidence(cmd, args[0], options, output)
 			}
 			var v verification
 			v.Report, v.Sealed, err = seal.Verify(args[0], options)
@@ -61,6 +66,76 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 	cmd.Flags().StringSliceVar(&anchors, "checkpoint", nil, "file with a checkpoint that was kept elsewhere")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
+}
+
+// isArchive tells whether path is a ZIP file, by its first bytes.
+func isArchive(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var magic [4]byte
+	_, err = io.ReadFull(f, magic[:])
+	return err == nil && string(magic[:]) == "PK\x03\x04"
+}
+
+// verifyEvidence checks an archive.
+func verifyEvidence(cmd *cobra.Command, path string, o seal.Options, output string) error {
+	r, err := evidence.Verify(path, o.Verifiers, o.Anchors...)
+	if errors.Is(err, evidence.ErrNotEvidence) {
+		return usage("%w", err)
+	}
+	if err != nil {
+		return unknown(err)
+	}
+	if output == "json" {
+		err = writeJSON(cmd.OutOrStdout(), r)
+	} else {
+		err = printEvidence(cmd.OutOrStdout(), r)
+	}
+	if err != nil {
+		return unknown(err)
+	}
+	if len(r.Problems) > 0 {
+		return exit{exitNo, nil}
+	}
+	return nil
+}
+
+func printEvidence(w io.Writer, r evidence.Report) error {
+	var b strings.Builder
+	switch {
+	case len(r.Problems) > 0:
+		fmt.Fprintf(&b, "NOT SOUND: %s\n", plain(r.Problems[0].String()))
+		for _, p := range r.Problems[1:] {
+			fmt.Fprintf(&b, "           %s\n", plain(p.String()))
+		}
+	case r.Complete:
+		fmt.Fprintf(&b, "sound and complete: %d records, none of the period is missing\n", r.Count)
+	default:
+		fmt.Fprintf(&b, "sound: %d records\n", r.Count)
+	}
+	asked, err := json.Marshal(r.Asked)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "asked:    %s\nshown:    %d records, and the hashes of %d others\n", plain(string(asked)), r.Shown, r.Hidden)
+	if !r.From.IsZero() {
+		fmt.Fprintf(&b, "period:   %s to %s\n", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
+	}
+	for _, s := range r.Shards {
+		fmt.Fprintf(&b, "shard:    %s, records %d to %d, root %s", plain(s.Origin), s.First, s.First+uint64(s.Size)-1, s.Root)
+		if len(s.SignedBy) > 0 {
+			fmt.Fprintf(&b, ", signed by %s", plain(strings.Join(s.SignedBy, ", ")))
+		}
+		b.WriteByte('\n')
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note:     %s\n", plain(n))
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
 }
 
 // verifyOptions reads keys and checkpoints from files.
