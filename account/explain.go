@@ -209,8 +209,12 @@ func (w *walk) differs(v any, n *node, old, mutated any) {
 	}
 }
 
-// absent judges an expected value that is not there.
+// absent judges an expected value that is not there. What the agent adds need not be there yet, but nobody takes it away.
 func (w *walk) absent(n *node, old, mutated any) {
+	if n.why == whyAgent && n.kind == expectLeaf && old != nil && same(old, n.value) && !w.exempted() {
+		w.missing()
+		return
+	}
 	if !n.declares() || n.row != nil && n.row.drops || w.change.Mutated != nil && mutated == nil {
 		return
 	}

@@ -72,11 +72,12 @@ func (f follows) judge(j *judgement) *Decision {
 	}
 	entry, end := j.chain([]live.Owner{owner})
 	switch end {
-	case chainUnknown:
-		return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
-	case chainUndeclared:
+	case chainUnknown, chainUndeclared:
 		if j.scope == v1alpha1.ScopeDeclared {
-			return allow(v1alpha1.ReasonNotGuarded)
+			return allow(v1alpha1.ReasonNotGuarded) // anybody may make what Git does not declare: a controller must not be worse off
+		}
+		if end == chainUnknown {
+			return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
 		}
 		return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "its owners end in "+owner.Key.String()+", which Git does not declare")
 	}
