@@ -168,7 +168,8 @@ func (r *renderer) add(u unit) {
 	r.pending = append(r.pending, u)
 }
 
-// renderUnits renders what is ready until nothing is left, then what can do without what it waits for, and names the rest.
+// renderUnits renders what is ready until nothing is left, then what can do without what it waits for. The rest is not followed: one
+// team's Kustomization that waits for a thing outside Git must not hold up everybody's.
 func (r *renderer) renderUnits() error {
 	for last := false; len(r.pending) > 0; {
 		waiting := r.pending
@@ -192,7 +193,7 @@ func (r *renderer) renderUnits() error {
 			last = false
 		case last:
 			for _, u := range r.pending {
-				r.problem(u.about().at, "%s", u.waits(r, true))
+				r.unfollowed(u.about().at, "%s", u.waits(r, true))
 			}
 			return nil
 		default:
