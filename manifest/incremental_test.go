@@ -147,29 +147,58 @@ spec: {group: example.com, names: {kind: Widget}, scope: Cluster}
 	}
 }
 
-// BenchmarkPush is a one-file change in a repository of 10,000 objects in 1,000 Kustomizations, against the rendering of all of it.
+// manyOverlays is manyApplications with a kustomization each: an overlay of a common base that patches, generates and renames.
+func manyOverlays(n int) string {
+	var b strings.Builder
+	b.WriteString("-- base/kustomization.yaml --\nresources: [all.yaml]\n-- base/all.yaml --\n")
+	for j := range 8 {
+		fmt.Fprintf(&b, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: config%d}\ndata: {key: value}\n---\n", j)
+	}
+	b.WriteString("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: a}}\n" +
+		"  template:\n    metadata: {labels: {app: a}}\n    spec: {containers: [{name: a, image: \"registry.test/a:1\", envFrom: [{configMapRef: {name: generated}}], resources: {limits: {memory: 64Mi}}}]}\n")
+	for i := range n {
+		fmt.Fprintf(&b, "-- cluster/app%d.yaml --\napiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: app%d, namespace: flux-system}\n"+
+			"spec: {path: ./apps/app%d, prune: true, sourceRef: {kind: GitRepository, name: infra}}\n", i, i, i)
+		fmt.Fprintf(&b, "-- apps/app%d/kustomization.yaml --\nresources: [../../base]\nnamespace: ns%d\nimages: [{name: registry.test/a, newTag: \"%d\"}]\nreplicas: [{name: app, count: 2}]\n"+
+			"configMapGenerator: [{name: generated, literals: [color=red]}]\n", i, i, i)
+	}
+	return b.String()
+}
+
+// BenchmarkPush is a one-file change in a repository of 1,000 Kustomizations, against the rendering of all of it.
 func BenchmarkPush(b *testing.B) {
-	in, repository := gate(b, fluxRoot), newRepo(b)
-	before := map[string]revision{"infra": repository.commit(manyApplications(1000))}
-	repository.commit(manyApplications(1))
-	after := map[string]revision{"infra": repository.commit("-- apps/app7/config3.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config3, namespace: ns7}\ndata: {key: changed}\n")}
-	b.Run("everything", func(b *testing.B) {
-		for b.Loop() {
-			_, err := render(b.Context(), in, after)
+	tests := map[string]struct {
+		files, push string
+		objects     int
+	}{
+		"plain": {manyApplications(1000), "-- apps/app7/config3.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config3, namespace: ns7}\ndata: {key: changed}\n", 10_000},
+		"kustomize": {manyOverlays(1000), "-- apps/app7/kustomization.yaml --\nresources: [../../base]\nnamespace: ns7\nimages: [{name: registry.test/a, newTag: changed}]\n" +
+			"configMapGenerator: [{name: generated, literals: [color=blue]}]\n", 11_000},
+	}
+	for name, test := range tests {
+		b.Run(name, func(b *testing.B) {
+			in, repository := gate(b, fluxRoot), newRepo(b)
+			first := map[string]revision{"infra": repository.commit(test.files)}
+			b.Run("everything", func(b *testing.B) {
+				for b.Loop() {
+					_, err := render(b.Context(), in, first)
+					check(b, err)
+				}
+			})
+			before, err := render(b.Context(), in, first)
 			check(b, err)
-		}
-	})
-	first, err := render(b.Context(), in, before)
-	check(b, err)
-	in.Previous = first
-	b.Run("one file", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			s, err := render(b.Context(), in, after)
-			check(b, err)
-			if len(s.Objects) != 10_000 {
-				b.Fatal(len(s.Objects))
-			}
-		}
-	})
+			in.Previous = before
+			after := map[string]revision{"infra": repository.commit(test.push)}
+			b.Run("one file", func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					s, err := render(b.Context(), in, after)
+					check(b, err)
+					if len(s.Objects) != test.objects {
+						b.Fatal(len(s.Objects))
+					}
+				}
+			})
+		})
+	}
 }

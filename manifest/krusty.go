@@ -74,7 +74,7 @@ func (k *kustomizer) build(dir git.Path) (docs []*document, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.documents(dir, made, k.origins(dir))
+	return k.documents(dir, made)
 }
 
 func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
@@ -145,12 +145,12 @@ func (k *kustomizer) askForOrigins(dir git.Path) bool {
 }
 
 // documents are the resources, each with the place that it comes from.
-func (k *kustomizer) documents(dir git.Path, made resmap.ResMap, origins map[resid.ResId]git.Path) ([]*document, error) {
-	inputs := slices.Sorted(maps.Keys(k.seen))
-	sources := sourceFiles{k.tree, inputs, map[git.Path][]*document{}}
+func (k *kustomizer) documents(dir git.Path, made resmap.ResMap) ([]*document, error) {
+	sources := k.sources()
 	var docs []*document
+	var origins map[resid.ResId]git.Path
 	for _, res := range made.Resources() {
-		doc := &document{path: origins[res.OrgId()], inputs: inputs}
+		doc := &document{inputs: sources.seen}
 		text, err := res.MarshalJSON()
 		if err != nil {
 			return nil, err
@@ -158,58 +158,92 @@ func (k *kustomizer) documents(dir git.Path, made resmap.ResMap, origins map[res
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &doc.content); err != nil {
 			return nil, err
 		}
-		if doc.path == "" {
-			doc.path = cmp.Or(sources.find(res.GetKind(), res.GetName()), dir)
+		var found bool
+		if doc.path, doc.line, found = sources.find(res.GetKind(), res.GetName()); !found {
+			if origins == nil {
+				origins = k.origins(dir)
+			}
+			if doc.path = cmp.Or(origins[res.OrgId()], dir); doc.path != dir {
+				doc.line = sources.line(doc.path, res.GetKind(), res.GetName())
+			}
 		}
-		doc.line = sources.line(doc.path, res.GetKind(), res.GetName())
 		docs = append(docs, doc)
 	}
 	return docs, nil
 }
 
-// sourceFiles are the files that a build has read, as far as they are looked into again.
+// sourceFiles are the files that a build has read, and what they declare.
 type sourceFiles struct {
-	tree   fs.FS
-	seen   []git.Path
-	parsed map[git.Path][]*document
+	seen     []git.Path
+	declared map[string][]declared // by kind
 }
 
-func (s sourceFiles) documents(p git.Path) []*document {
-	docs, ok := s.parsed[p]
-	if !ok {
-		if data, err := fs.ReadFile(s.tree, string(p)); err == nil {
-			docs, _ = parse(p, data, dialectKustomize)
-		}
-		s.parsed[p] = docs
-	}
-	return docs
+// declared is a name that a file declares: a resource, or what a generator makes.
+type declared struct {
+	name string
+	path git.Path
+	line int
 }
 
-// line is where the document of a resource begins in a file, 0 if that is not plain to see. The name may have got a prefix or suffix since.
-func (s sourceFiles) line(p git.Path, kind, name string) int {
-	line := 0
-	for _, doc := range s.documents(p) {
-		if text(doc.content, "kind") != kind {
+func (k *kustomizer) sources() *sourceFiles {
+	s := &sourceFiles{seen: slices.Sorted(maps.Keys(k.seen)), declared: map[string][]declared{}}
+	for _, p := range s.seen {
+		kustomization := slices.Contains(kustomizationNames[:], path.Base(string(p)))
+		if !kustomization && !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) {
 			continue
 		}
-		switch was := text(childMap(doc.content, "metadata"), "name"); {
-		case was == name:
-			return doc.line
-		case was != "" && strings.Contains(name, was):
-			line = doc.line
+		data, err := fs.ReadFile(k.tree, string(p))
+		if err != nil {
+			continue // looked for and not there
+		}
+		docs, err := parse(p, data, dialectKustomize)
+		if err != nil {
+			continue // a patch, or a file of a generator
+		}
+		for _, doc := range docs {
+			if !kustomization {
+				kind := text(doc.content, "kind")
+				s.declared[kind] = append(s.declared[kind], declared{text(childMap(doc.content, "metadata"), "name"), p, doc.line})
+				continue
+			}
+			for kind, field := range map[string]string{"ConfigMap": "configMapGenerator", "Secret": "secretGenerator"} {
+				for _, item := range listOf(doc.content[field]) {
+					generator, _ := item.(map[string]any)
+					s.declared[kind] = append(s.declared[kind], declared{text(generator, "name"), p, 0})
+				}
+			}
+		}
+	}
+	return s
+}
+
+// find is where a resource is declared; false if that is not plain to see, because several places declare one that may have become it: names get
+// prefixes and suffixes.
+func (s *sourceFiles) find(kind, name string) (git.Path, int, bool) {
+	var found []declared
+	for _, d := range s.declared[kind] {
+		if d.name != "" && strings.Contains(name, d.name) {
+			found = append(found, d)
+		}
+	}
+	if len(found) != 1 {
+		return "", 0, false
+	}
+	return found[0].path, found[0].line, true
+}
+
+// line is where a resource begins in a file, 0 if that is not plain to see.
+func (s *sourceFiles) line(p git.Path, kind, name string) int {
+	line := 0
+	for _, d := range s.declared[kind] {
+		if d.path == p && d.name != "" && strings.Contains(name, d.name) {
+			line = d.line
+			if d.name == name {
+				break
+			}
 		}
 	}
 	return line
-}
-
-// find is the first file that holds a resource.
-func (s sourceFiles) find(kind, name string) git.Path {
-	for _, p := range s.seen {
-		if slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) && s.line(p, kind, name) > 0 {
-			return p
-		}
-	}
-	return ""
 }
 
 // inside is a path of kustomize as one of the tree.
