@@ -11,7 +11,10 @@ import (
 	"github.com/commitgate/commitgate/git"
 )
 
-const argoGroup = "argoproj.io"
+const (
+	argoGroup       = "argoproj.io"
+	argoSyncOptions = "argocd.argoproj.io/sync-options"
+)
 
 // application is what matters of an Argo CD Application (argoproj.io/v1alpha1).
 type application struct {
@@ -27,8 +30,8 @@ type applicationSpec struct {
 		Namespace string `json:"namespace,omitempty"`
 	} `json:"destination"`
 	SyncPolicy struct {
-		SyncOptions              []string       `json:"syncOptions,omitempty"`
-		ManagedNamespaceMetadata commonMetadata `json:"managedNamespaceMetadata"`
+		SyncOptions              []string        `json:"syncOptions,omitempty"`
+		ManagedNamespaceMetadata *commonMetadata `json:"managedNamespaceMetadata,omitempty"`
 	} `json:"syncPolicy"`
 	IgnoreDifferences []argoIgnore `json:"ignoreDifferences,omitempty"`
 }
@@ -40,7 +43,7 @@ type argoSource struct {
 	Chart          string         `json:"chart,omitempty"`
 	Ref            string         `json:"ref,omitempty"`
 	Directory      *argoDirectory `json:"directory,omitempty"`
-	Kustomize      map[string]any `json:"kustomize,omitempty"`
+	Kustomize      *argoKustomize `json:"kustomize,omitempty"`
 	Helm           map[string]any `json:"helm,omitempty"`
 	Plugin         map[string]any `json:"plugin,omitempty"`
 }
@@ -111,23 +114,61 @@ func argoNamespace(a *v1alpha1.Agent) string {
 
 func (u *applicationUnit) about() *about                { return &u.self }
 func (u *applicationUnit) waits(*renderer, bool) string { return "" }
-func (u *applicationUnit) taken(*renderer) string       { return "" }
+
+// taken: the commit itself may stand in what is rendered.
+func (u *applicationUnit) taken(r *renderer) string {
+	for _, s := range u.spec.allSources() {
+		if s.Kustomize != nil && s.Kustomize.CommonAnnotationsEnvsubst {
+			if t := r.repositoryOf(s.RepoURL); t != nil {
+				return string(r.revisions[t.Name].commit)
+			}
+		}
+	}
+	return ""
+}
+
+func (s *applicationSpec) allSources() []argoSource {
+	if len(s.Sources) == 0 && s.Source != nil {
+		return []argoSource{*s.Source}
+	}
+	return s.Sources
+}
 
 func (u *applicationUnit) read(r *renderer, b *Build) error {
-	sources := u.spec.Sources
-	if len(sources) == 0 && u.spec.Source != nil {
-		sources = []argoSource{*u.spec.Source}
-	}
+	sources := u.spec.allSources()
 	if len(sources) == 0 {
 		r.problem(u.self.at, "%s has neither spec.source nor spec.sources", u.self.name())
 		return errReported
 	}
 	for _, s := range sources {
+		if s.Ref != "" && s.Path == "" && s.Chart == "" {
+			continue // only named by the values files of others
+		}
 		if err := u.readSource(r, b, s); err != nil {
 			return err
 		}
 	}
+	u.namespace(b)
 	return nil
+}
+
+// namespace declares the destination's namespace where the application asks Argo CD to make it (controller/sync_namespace.go). It yields
+// to one that is declared.
+func (u *applicationUnit) namespace(b *Build) {
+	name := u.spec.Destination.Namespace
+	if name == "" || !slices.Contains(u.spec.SyncPolicy.SyncOptions, "CreateNamespace=true") {
+		return
+	}
+	metadata := map[string]any{"name": name}
+	if m := u.spec.SyncPolicy.ManagedNamespaceMetadata; m != nil {
+		mergeStrings(metadata, "labels", m.Labels)
+		mergeStrings(metadata, "annotations", m.Annotations)
+		mergeStrings(metadata, "annotations", map[string]string{argoSyncOptions: "ServerSideApply=true"})
+	}
+	b.documents = append(b.documents, &document{
+		content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
+		path:    u.self.at.Path, line: u.self.at.Line, implied: true,
+	})
 }
 
 // unfollow notes a source that is not followed: from Git it is told, in the configuration it is a mistake.
@@ -175,17 +216,22 @@ func (u *applicationUnit) readSource(r *renderer, b *Build, s argoSource) error 
 }
 
 func (u *applicationUnit) readFolder(r *renderer, b *Build, at file, s argoSource) error {
+	overridden, err := u.override(r, b, at, &s)
+	if err != nil {
+		return err
+	}
+	b.shaped = b.shaped || overridden || s.Kustomize != nil || s.Helm != nil
 	kustomization, err := r.hasKustomization(at)
 	if err != nil {
 		return err
 	}
 	switch {
 	case s.Directory == nil && (s.Kustomize != nil || kustomization):
-		return r.kustomize(b, at)
+		return u.kustomize(r, b, at, s.Kustomize)
 	case s.Directory == nil && s.Helm != nil:
 		return r.unfollow(&u.self, b, "Helm")
 	}
-	rules := folderRules{extensions: []string{".yaml", ".yml", ".json"}, lenient: true, followsLinks: true}
+	rules := folderRules{extensions: []string{".yaml", ".yml", ".json"}, lenient: true, followsLinks: true, refused: ".jsonnet"}
 	if d := s.Directory; d != nil {
 		rules.recurse = d.Recurse
 		rules.skip = func(p git.Path, folder bool) bool {
@@ -194,6 +240,34 @@ func (u *applicationUnit) readFolder(r *renderer, b *Build, at file, s argoSourc
 		}
 	}
 	return r.readFolder(b, at, rules)
+}
+
+// override lays what the folder's .argocd-source.yaml and .argocd-source-APPLICATION.yaml say over the source (parameter overrides that Argo CD
+// or its image updater keeps in Git).
+func (u *applicationUnit) override(r *renderer, b *Build, at file, s *argoSource) (bool, error) {
+	found := false
+	for _, name := range []string{".argocd-source.yaml", ".argocd-source-" + u.self.owner.Name + ".yaml"} {
+		f := file{at.repository, join(at.path, name)}
+		id, err := r.fileID(f)
+		if err != nil {
+			return false, err
+		}
+		if id == "" {
+			continue
+		}
+		docs, err := r.readFile(b, f, folderRules{})
+		if err != nil {
+			return false, err
+		}
+		for _, doc := range docs {
+			if err := mergeInto(s, doc.content); err != nil {
+				r.problem(Source{Repository: f.repository, Path: f.path, Line: doc.line}, "%v", err)
+				return false, errReported
+			}
+			found = true
+		}
+	}
+	return found, nil
 }
 
 // matchesGlob is Argo CD's glob: * stands for any text but slashes, {a,b} for either.
@@ -221,11 +295,19 @@ func (u *applicationUnit) dress(r *renderer, o *Object) bool {
 	if hooks == "Skip" {
 		return false
 	}
-	o.Apply.Hook = hooks != "" && hooks != "crd-install"
+	if o.Apply.Hook = hooks != "" && hooks != "crd-install"; o.Apply.Hook {
+		o.addFinalizer("argocd.argoproj.io/hook-finalizer")
+	}
 	options := u.options(o)
 	o.Apply.LastApplied = !options["ServerSideApply=true"] && !options["Replace=true"]
 	o.Apply.Recreate = options["Force=true"]
 	o.Apply.NoPrune = options["Prune=false"]
+	if options["RespectIgnoreDifferences=true"] {
+		o.Apply.Ignored = u.ignored(o)
+	}
+	if o.implied {
+		return true // made by Argo CD beside the sync, and not tracked
+	}
 	if o.Key.Group == "apiextensions.k8s.io" && o.Kind == "CustomResourceDefinition" {
 		return true // never tracked
 	}
@@ -233,8 +315,28 @@ func (u *applicationUnit) dress(r *renderer, o *Object) bool {
 	if namespace == "" {
 		namespace = u.spec.Destination.Namespace
 	}
-	o.Adds = agent.ArgoCDMarks(agent.TrackByAnnotation, "app.kubernetes.io/instance", "", u.instance, o.Group, o.Kind, namespace, o.Name)
+	t := r.tracking(u.self.owner.Agent)
+	o.Adds = agent.ArgoCDMarks(t.method, t.labelKey, t.installation, u.instance, o.Group, o.Kind, namespace, o.Name)
 	return true
+}
+
+// ignored are the fields whose live values Argo CD keeps for an object.
+func (u *applicationUnit) ignored(o *Object) []string {
+	var fields []string
+	for _, d := range u.spec.IgnoreDifferences {
+		if d.Kind != "*" && d.Kind != o.Kind || d.Group != "*" && d.Group != o.Group || d.Name != "" && d.Name != o.Name || d.Namespace != "" && d.Namespace != o.Namespace {
+			continue
+		}
+		for _, p := range d.JSONPointers {
+			fields = append(fields, fieldOfPointer(p))
+		}
+		for _, p := range d.JQPathExpressions {
+			if f, ok := fieldOfJQ(p); ok {
+				fields = append(fields, f)
+			}
+		}
+	}
+	return fields
 }
 
 // options are the sync options that hold for an object: its own over the application's.
@@ -249,7 +351,7 @@ func (u *applicationUnit) options(o *Object) map[string]bool {
 	for _, option := range u.spec.SyncPolicy.SyncOptions {
 		set(option)
 	}
-	for option := range strings.SplitSeq(o.annotation("argocd.argoproj.io/sync-options"), ",") {
+	for option := range strings.SplitSeq(o.annotation(argoSyncOptions), ",") {
 		if option = strings.TrimSpace(option); option != "" {
 			set(option)
 		}

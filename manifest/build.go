@@ -87,7 +87,8 @@ type Build struct {
 	documents []*document
 	dressed   map[*document]*Object // nil: not applied
 	scopes    map[groupKind]scope   // of custom kinds, as they were taken to be
-	shaped    bool                  // the owner's own fields shape the content
+	tracking  argoTracking
+	shaped    bool // the owner's own fields shape the content
 	unfollows Problems
 }
 
@@ -129,7 +130,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 		return nil, err
 	}
 	if old != nil {
-		b.dressed = old.dressed
+		b.dressed, b.scopes, b.tracking = old.dressed, old.scopes, old.tracking
 		if old.spec != a.spec || !old.Declared.same(a.at) {
 			b.dressed = nil
 		}
@@ -156,25 +157,26 @@ func (r *renderer) unchanged(inputs map[file]git.ID) (bool, error) {
 	return true, nil
 }
 
-// stillDressed tells whether the scopes that a build took for granted are still so.
+// stillDressed tells whether the scopes and settings that a build took for granted are still so.
 func (r *renderer) stillDressed(b *Build) bool {
 	for gk, was := range b.scopes {
 		if r.scopes[gk] != was {
 			return false
 		}
 	}
-	return true
+	return b.tracking == r.tracking(b.Owner.Agent)
 }
 
 // dress makes the objects of a build. Those that are what they were keep their pointer.
 func (r *renderer) dress(u unit, b *Build) *Build {
 	made := *b
 	made.scopes, made.Objects, made.dressed = map[groupKind]scope{}, nil, make(map[*document]*Object, len(b.documents))
-	sameScopes := b.scopes == nil || r.stillDressed(b)
+	made.tracking = r.tracking(b.Owner.Agent)
+	same := b.scopes == nil || r.stillDressed(b)
 	var before map[Key]*Object
 	for _, doc := range b.documents {
 		o, ok := b.dressed[doc]
-		if !ok || !sameScopes {
+		if !ok || !same {
 			if o = r.object(u, &made, doc); o != nil {
 				if before == nil {
 					before = r.objectsBefore(b.id)
@@ -229,7 +231,10 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	if builtinScope(gk) == scopeUnknown {
 		b.scopes[gk] = r.scopes[gk]
 	}
-	o.Source.Inputs = doc.inputs
+	o.Source.Inputs, o.implied = doc.inputs, doc.implied
+	if doc.implied {
+		o.Source.Repository = a.at.Repository
+	}
 	if b.shaped && a.at.Repository != "" && a.at.Repository == b.Repository && !slices.Contains(doc.inputs, a.at.Path) {
 		o.Source.Inputs = append(slices.Clone(doc.inputs), a.at.Path)
 	}

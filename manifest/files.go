@@ -107,9 +107,10 @@ type folderRules struct {
 	recurse      bool
 	extensions   []string
 	dialect      dialect
-	kustomize    bool // a folder below with a kustomization is built by it
-	lenient      bool // files and documents that are no objects are left out, not refused
-	followsLinks bool // the agent would follow symbolic links, so that leaving them out would be wrong
+	kustomize    bool   // a folder below with a kustomization is built by it
+	lenient      bool   // files and documents that are no objects are left out, not refused
+	followsLinks bool   // the agent would follow symbolic links, so that leaving them out would be wrong
+	refused      string // an extension of files that the agent would evaluate
 	skip         func(p git.Path, folder bool) bool
 }
 
@@ -156,6 +157,9 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 			return has, err
 		}
 		return false, nil
+	}
+	if rules.refused != "" && path.Ext(string(at.path)) == rules.refused && !(rules.skip != nil && rules.skip(at.path, false)) {
+		b.unfollows = append(b.unfollows, Problem{at.repository, at.path, 0, "a program that is not run here: what it makes is not declared"})
 	}
 	if !slices.Contains(rules.extensions, path.Ext(string(at.path))) || rules.skip != nil && rules.skip(at.path, false) {
 		return false, nil

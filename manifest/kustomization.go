@@ -154,17 +154,7 @@ func (r *renderer) transform(k map[string]any, at file, s *fluxKustomizationSpec
 		k["patches"] = append(listOf(k["patches"]), p)
 	}
 	for _, image := range s.Images {
-		images := listOf(k["images"])
-		same := func(other any) bool {
-			m, _ := other.(map[string]any)
-			return text(m, "name") == text(image, "name")
-		}
-		if i := slices.IndexFunc(images, same); i >= 0 {
-			images[i] = image
-		} else {
-			images = append(images, image)
-		}
-		k["images"] = images
+		k["images"] = replaceNamed(listOf(k["images"]), image)
 	}
 	for _, c := range s.Components {
 		p := join(at.path, c)

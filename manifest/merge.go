@@ -9,6 +9,10 @@ import (
 // changed is sorted.
 func (r *renderer) merge() *Set {
 	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows)}
+	set.tracking = map[string]argoTracking{}
+	for _, a := range r.in.Gate.Agents {
+		set.tracking[a.Name] = r.tracking(a.Name)
+	}
 	kept := map[*Build]bool{}
 	if r.in.Previous != nil {
 		for _, b := range r.in.Previous.Builds {

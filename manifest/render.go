@@ -64,8 +64,9 @@ type Set struct {
 	// is not trusted): what it brings is not declared, and so is refused.
 	Unfollowed []Problem
 
-	merged []*Object // Objects, and those that yielded to another of the same key
-	scopes map[groupKind]scope
+	tracking map[string]argoTracking // by agent
+	merged   []*Object               // Objects, and those that yielded to another of the same key
+	scopes   map[groupKind]scope
 }
 
 // Render renders the verified commits. What is wrong with what somebody pushed comes as Problems, all of it at once; any other error is
@@ -121,6 +122,9 @@ type renderer struct {
 	problems  Problems
 	unfollows Problems
 
+	trackingBefore map[string]argoTracking // by agent
+	settled        bool
+
 	filesRead int
 	bytesRead int64
 	objects   int
@@ -138,6 +142,7 @@ func newRenderer(ctx context.Context, in Input, revisions map[string]revision, l
 		}
 		// Most likely still true: what differs is noticed when everything has been read.
 		maps.Copy(r.scopes, in.Previous.scopes)
+		r.trackingBefore = in.Previous.tracking
 	}
 	return r
 }
@@ -234,6 +239,7 @@ func (r *renderer) stop() error {
 
 // settle puts right what was assumed of custom kinds before their definitions were found, and of values that were found after all.
 func (r *renderer) settle() {
+	r.settled = true
 	for i, b := range r.builds {
 		if !r.stillDressed(b) {
 			r.builds[i] = r.dress(r.known[b.id], b)

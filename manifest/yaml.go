@@ -24,6 +24,7 @@ type document struct {
 	path    git.Path
 	line    int
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
+	implied bool       // no file declares it: the agent makes it where it is not there
 }
 
 // syntaxError is what is wrong with a file, and where.
