@@ -295,7 +295,6 @@ func TestConfigurationErrors(t *testing.T) {
 		change func(spec *v1alpha1.TrustedRepositorySpec)
 		want   []string
 	}{
-		"nobody": {func(spec *v1alpha1.TrustedRepositorySpec) { spec.Signers = nil }, []string{"signers: nobody could sign"}},
 		"all at once": {func(spec *v1alpha1.TrustedRepositorySpec) {
 			spec.Anchor.Commit = "HEAD"
 			spec.Rules = []v1alpha1.Rule{{Threshold: -1, Paths: []string{"/apps", "a**"}}}
