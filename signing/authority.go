@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Authority struct {
 	rules      []rule
 	base       *list // the configuration's signers
 	revoked    revocations
+	keyless    *keyless // nil if there is no trusted root
 
 	// Clock tells when a commit is first seen, which is what keys' ends are judged by; time.Now if it is nil. It must be set before
 	// the first use.
@@ -56,9 +58,18 @@ func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec) (*Auth
 	if a.revoked, errs = newRevocations(spec.Revoked, spec.SSHRevocationList); len(errs) > 0 {
 		problems = append(problems, errs...)
 	}
+	if spec.SigstoreTrustedRoot != "" {
+		data, err := os.ReadFile(spec.SigstoreTrustedRoot)
+		if err == nil {
+			a.keyless, err = newKeyless(data)
+		}
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
 	if len(spec.Signers) == 0 && spec.AllowedSigners == "" {
 		a.base = &list{revoked: a.revoked} // a list in Git is all there is; without one, history ends at the anchor
-	} else if a.base, err = newList(document{signers: spec.Signers, allowedSigners: spec.AllowedSigners}, a.revoked); err != nil {
+	} else if a.base, err = newList(document{signers: spec.Signers, allowedSigners: spec.AllowedSigners, x509Roots: spec.X509Roots}, a.revoked, a.keyless); err != nil {
 		problems = append(problems, err)
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -132,7 +143,7 @@ func (a *Authority) listAt(ctx context.Context, h History, tree git.ID) (*list, 
 	}
 	d, err := parseListFile(a.listPath, data)
 	if err == nil {
-		l, err = newList(d, a.revoked)
+		l, err = newList(d, a.revoked, a.keyless)
 	}
 	if err != nil {
 		return nil, refuse(CauseSignerList, "its signer list %s cannot be used: %v", a.listPath, err)

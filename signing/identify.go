@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sigstore/sigstore-go/pkg/fulcio/certificate"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/commitgate/commitgate/git"
@@ -13,11 +14,13 @@ import (
 type Identity struct {
 	Kind   Kind
 	Key    string // SHA256:… (SSH); the fingerprint, or else the id (OpenPGP), in hexadecimal; SHA-256 of the certificate (X.509)
+	Name   string // what the certificate calls its owner (X.509, gitsign)
+	Issuer string // who vouched for that name to Fulcio (gitsign)
 	Public string // the whole public key as authorized_keys has it, where the signature holds it and fits the commit: SSH only
 }
 
-// Identify tells with what a commit is signed, for people who write a first signer list. It trusts nothing: only an SSH signature names its whole key, and
-// only that is verified here. The error says why nothing can be said.
+// Identify tells with what a commit is signed, for people who write a first signer list. It trusts nothing: a signature that brings its own key or certificate
+// (SSH, X.509) is verified with that, an OpenPGP one not at all. The error says why nothing can be said.
 func Identify(c *git.Commit) (Identity, error) {
 	if len(c.Signature) == 0 {
 		return Identity{}, refuse(CauseUnsigned, "it is not signed")
@@ -40,7 +43,23 @@ func Identify(c *git.Commit) (Identity, error) {
 		}
 		return Identity{Kind: KindOpenPGP, Key: key}, nil
 	}
-	return Identity{}, refuse(CauseMalformed, "a signature of kind %s is not known", armour)
+	return identifyCMS(data, c.Payload)
+}
+
+func identifyCMS(data, payload []byte) (Identity, error) {
+	s, err := openCMS(data, payload)
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{Kind: KindX509, Key: certificateFingerprint(s.certificate), Name: certificateName(s.certificate)}
+	if isFulcio(s.certificate) {
+		summary, err := certificate.SummarizeCertificate(s.certificate)
+		if err != nil {
+			return Identity{}, refuse(CauseMalformed, "the certificate of %s: %v", id.Name, err)
+		}
+		id.Kind, id.Name, id.Issuer = KindGitsign, summary.SubjectAlternativeName, summary.Issuer
+	}
+	return id, nil
 }
 
 func identifySSH(data, payload []byte) (Identity, error) {

@@ -20,6 +20,9 @@ type list struct {
 	ssh     map[string][]sshLine // by the key's wire form
 	openpgp map[string]pgpKey    // by fingerprint
 	byKeyID map[uint64][]pgpKey  // the same, by key id
+	x509    x509List
+	gitsign []gitsignIdentity
+	keyless *keyless // nil if there is no trusted root
 	revoked revocations
 	expires map[Principal]time.Time // of those that end
 	forges  map[Principal]bool      // keys of a forge count only where a rule names them
@@ -33,6 +36,7 @@ type document struct {
 	allowedSigners string
 	revoked        []string
 	krl            string
+	x509Roots      string
 }
 
 // parseListFile reads a signer list that a repository keeps.
@@ -43,18 +47,23 @@ func parseListFile(p git.Path, data []byte) (document, error) {
 		if err != nil {
 			return document{}, err
 		}
-		return document{l.Signers, l.AllowedSigners, l.Revoked, l.SSHRevocationList}, nil
+		return document{l.Signers, l.AllowedSigners, l.Revoked, l.SSHRevocationList, l.X509Roots}, nil
 	}
 	return document{allowedSigners: string(data)}, nil
 }
 
 // newList works a document out. Keys that always revokes are refused whoever lists them. The error lists all that is wrong, by field.
-func newList(d document, always revocations) (*list, error) {
+func newList(d document, always revocations, keyless *keyless) (*list, error) {
 	l := &list{
+		x509: x509List{emails: map[string]Principal{}, prints: map[string]Principal{}}, keyless: keyless,
 		ssh: map[string][]sshLine{}, openpgp: map[string]pgpKey{}, byKeyID: map[uint64][]pgpKey{},
 		expires: map[Principal]time.Time{}, forges: map[Principal]bool{},
 	}
 	var problems []error
+	var err error
+	if l.x509.roots, err = readRoots(d.x509Roots); err != nil {
+		problems = append(problems, err)
+	}
 	for i, s := range d.signers {
 		for _, err := range l.signer(s) {
 			problems = append(problems, fmt.Errorf("signers[%d].%w", i, err))
@@ -71,7 +80,7 @@ func newList(d document, always revocations) (*list, error) {
 	if len(problems) == 0 && len(l.people) == 0 && len(l.forges) == 0 && !l.open {
 		problems = append(problems, errors.New("no signer: nobody could sign the next commit"))
 	}
-	if err := errors.Join(problems...); err != nil {
+	if err = errors.Join(problems...); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -111,6 +120,29 @@ func (l *list) signer(s v1alpha1.Signer) (problems []error) {
 			keys++
 			problems = append(problems, l.addOpenPGP(k)...)
 		}
+	}
+	for i, entry := range s.X509 {
+		keys++
+		err := l.addX509(principal, entry)
+		if l.x509.roots == nil {
+			err = errors.New("there are no x509Roots")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("x509[%d]: %w", i, err))
+		}
+	}
+	for i, in := range s.Gitsign {
+		keys++
+		g, err := newGitsignIdentity(principal, in)
+		if l.keyless == nil {
+			err = errors.New("there is no sigstoreTrustedRoot")
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("gitsign[%d]: %w", i, err))
+			continue
+		}
+		l.gitsign = append(l.gitsign, g)
+		l.person(principal)
 	}
 	if keys == 0 && len(problems) == 0 {
 		problems = append(problems, fmt.Errorf("principal: %s has no key", principal))
@@ -170,7 +202,7 @@ func (l *list) verify(c *git.Commit, at time.Time) (Signature, error) {
 	case git.ArmourOpenPGP:
 		s, err = l.verifyOpenPGP(data, c.Payload, at)
 	default:
-		err = refuse(CauseUnknownKey, "the signer list does not hold X.509 certificates")
+		s, err = l.verifyCMS(data, c.Payload, at)
 	}
 	if err != nil {
 		return Signature{}, err

@@ -3,6 +3,8 @@ package signing
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 )
 
 var (
@@ -39,6 +41,26 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.why }
 
+// maxWhy bounds a reason, in bytes: names and addresses in it come from whoever made the commit.
+const maxWhy = 1000
+
 func refuse(cause Cause, format string, args ...any) error {
-	return &refusal{cause, fmt.Sprintf(format, args...)}
+	why := fmt.Sprintf(format, args...)
+	if len(why) > maxWhy {
+		why = why[:maxWhy] + "…"
+	}
+	return &refusal{cause, printable(why)}
+}
+
+// printable keeps what a commit brings from writing anything but text into terminals and logs.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return ' '
+		}
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

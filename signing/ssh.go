@@ -409,17 +409,12 @@ func (l *sshLine) judge(cert *ssh.Certificate, flags byte, at time.Time) (Princi
 	return "", refuse(CauseNotAllowed, "the SSH certificate names nobody that its authority may name")
 }
 
-// clip bounds text that a commit brings before it goes into a message, and keeps control characters out of it.
+// clip bounds text that a commit brings before it goes into a message.
 func clip(s string) string {
 	if len(s) > 60 {
 		s = s[:60] + "…"
 	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return '?'
-		}
-		return r
-	}, s)
+	return printable(s)
 }
 
 // matchPath matches a path with a pattern in which * stays within a segment and ** crosses segments.

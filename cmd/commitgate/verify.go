@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,6 +66,8 @@ Exit status: 0 all good, 1 something is not and was named, 2 usage, 3 could not 
 type verifyFlags struct {
 	config, repository          string
 	allowedSigners, openpgpKeys string
+	trustedRoot                 string
+	identities                  []string
 	anchor, branch, explain, at string
 	output                      string
 	summary, commits            bool
@@ -78,6 +81,8 @@ func (f *verifyFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.repository, "repository", "", "which TrustedRepository, if there are several")
 	flags.StringVar(&f.allowedSigners, "allowed-signers", "", "file of SSH signers (ssh-keygen(1), ALLOWED SIGNERS)")
 	flags.StringVar(&f.openpgpKeys, "openpgp-keys", "", "file of OpenPGP public keys (gpg --export)")
+	flags.StringVar(&f.trustedRoot, "trusted-root", "", "file by which gitsign signatures are verified (trusted_root.json)")
+	flags.StringArrayVar(&f.identities, "identity", nil, "\"IDENTITY ISSUER\" of a gitsign signer, exactly; may be repeated")
 	flags.StringVar(&f.anchor, "anchor", "", "revision to begin at (default: the configuration's, or else the root commit)")
 	flags.StringVar(&f.branch, "branch", "", "branch to verify (default: the configuration's, or else HEAD)")
 	flags.StringVar(&f.explain, "explain", "", "tell all about one commit")
@@ -98,9 +103,11 @@ func (f *verifyFlags) options(args []string, stderr io.Writer) (verify.Options, 
 		return o, fmt.Errorf("-o %s: want table or json", f.output)
 	case f.summary && f.commits:
 		return o, errors.New("--summary and --commits: one of them")
-	case f.config == "" && f.allowedSigners == "" && f.openpgpKeys == "":
-		return o, errors.New("who may sign? Give --config, --allowed-signers or --openpgp-keys (commitgate init writes a first list)")
-	case f.config != "" && (f.allowedSigners != "" || f.openpgpKeys != ""):
+	case f.config == "" && f.allowedSigners == "" && f.openpgpKeys == "" && f.trustedRoot == "":
+		return o, errors.New("who may sign? Give --config, --allowed-signers, --openpgp-keys or --trusted-root")
+	case (f.trustedRoot == "") != (len(f.identities) == 0):
+		return o, errors.New("--trusted-root and --identity: only both together say whose gitsign signatures count")
+	case f.config != "" && (f.allowedSigners != "" || f.openpgpKeys != "" || f.trustedRoot != ""):
 		return o, errors.New("--config names the signers: no other list beside it")
 	}
 	if f.at != "" {
@@ -139,6 +146,14 @@ func (f *verifyFlags) signers(o *verify.Options, stderr io.Writer) error {
 		}
 		o.Spec.AllowedSigners = string(data)
 	}
+	o.Spec.SigstoreTrustedRoot = f.trustedRoot
+	for _, id := range f.identities {
+		identity, issuer, ok := strings.Cut(id, " ")
+		if !ok {
+			return fmt.Errorf("--identity %q: want \"IDENTITY ISSUER\"", id)
+		}
+		o.Spec.Signers = append(o.Spec.Signers, v1alpha1.Signer{Principal: identity, Gitsign: []v1alpha1.GitsignIdentity{{Issuer: issuer, Identity: identity}}})
+	}
 	if f.openpgpKeys == "" {
 		return nil
 	}
@@ -150,7 +165,7 @@ func (f *verifyFlags) signers(o *verify.Options, stderr io.Writer) error {
 	for _, err := range unfit {
 		fmt.Fprintf(stderr, "commitgate: left out: %v\n", err)
 	}
-	o.Spec.Signers = signers
+	o.Spec.Signers = append(o.Spec.Signers, signers...)
 	return err
 }
 
