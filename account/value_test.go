@@ -1,0 +1,47 @@
+package account_test
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/commitgate/commitgate/account"
+)
+
+// Every path that the accounting writes leads to the value that it is about.
+func TestValue(t *testing.T) {
+	object := map[string]any{
+		"metadata": map[string]any{
+			"annotations": map[string]any{"example.com/a": "x", `odd["key]`: "y"},
+			"finalizers":  []any{"one", "two"},
+		},
+		"spec": map[string]any{
+			"containers": []any{
+				map[string]any{"name": "web", "image": "web:1", "ports": []any{
+					map[string]any{"containerPort": int64(80)}, map[string]any{"containerPort": int64(80), "protocol": "UDP"},
+				}},
+				map[string]any{"name": "aside", "args": []any{"-a", "-b"}},
+			},
+		},
+	}
+	for path, want := range map[string]any{
+		"spec.containers[name=web].image":                                              "web:1",
+		"spec.containers[name=aside].args[1]":                                          "-b",
+		"metadata.annotations[example.com/a]":                                          "x",
+		`metadata.annotations["odd[\"key]"]`:                                           "y",
+		"metadata.finalizers[two]":                                                     "two",
+		"spec.containers[name=web].ports[containerPort=80,protocol=TCP].containerPort": int64(80),
+		"spec.containers[name=web].ports[containerPort=80,protocol=UDP].protocol":      "UDP",
+		"spec.containers[name=other].image":                                            nil,
+		"spec.containers[2]":                                                           nil,
+		"spec.containers[name=web].image.tag":                                          nil,
+		"spec.containers[":                                                             nil,
+		"":                                                                             nil,
+		"spec.containers[name=web].ports[containerPort=81,protocol=TCP]":               nil,
+		"spec.containers[name=web].ports[containerPort=80,protocol=UDP].containerPort.more": nil,
+	} {
+		got, ok := account.Value(object, path)
+		if ok != (want != nil) || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s is %v (%v), want %v", path, got, ok, want)
+		}
+	}
+}
