@@ -1,0 +1,95 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/commitgate/commitgate/test/lab"
+)
+
+// tool runs a command of commitgate against the lab's cluster and the gate's own mirrors, and returns what it prints and its exit status.
+func tool(t *testing.T, l *lab.Lab, verb string, args ...string) (string, int) {
+	t.Helper()
+	args = append([]string{verb, "--config=" + l.Gate.Config, "--data=" + l.Gate.Data, "--kubeconfig=" + l.AdminConfig}, args...)
+	cmd := exec.CommandContext(t.Context(), l.Gate.Program, args...)
+	var errors_ strings.Builder
+	cmd.Stderr = &errors_
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if errors_.Len() > 0 {
+		t.Logf("%s: %s", verb, errors_.String())
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+type finding struct{ State, Kind, Namespace, Name, Why, Path, Commit string }
+
+type scanned struct{ Findings []finding }
+
+func scanOf(t *testing.T, l *lab.Lab, want int) scanned {
+	t.Helper()
+	out, code := tool(t, l, "scan", "--output=json")
+	var s scanned
+	check(t, json.Unmarshal([]byte(out), &s))
+	if code != want {
+		t.Errorf("scan ends with %d, want %d: %s", code, want, out)
+	}
+	return s
+}
+
+// A scan of a cluster that was made by the agents alone finds nothing; one after somebody switched the gate off names each thing that was done.
+func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
+	ctx := t.Context()
+	l := stage(t)
+	_, err := l.ArgoCD.Sync(ctx)
+	check(t, err)
+	before := scanOf(t, l, 1) // what bootstrapped the cluster: the agents and the gate themselves are in nobody's Git here
+	for _, f := range before.Findings {
+		if f.State != "Untraced" || f.Namespace == "shop" || f.Namespace == "payments" {
+			t.Errorf("%s %s %s/%s: %s", f.State, f.Kind, f.Namespace, f.Name, f.Why)
+		}
+	}
+
+	// The gate goes, and with it what kept everybody honest.
+	kubectl := func(args ...string) {
+		t.Helper()
+		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", append([]string{"--as=root", "--as-group=commitgate:admins", "--as-group=system:masters"}, args...)...)
+		check(t, err)
+	}
+	kubectl("delete", "validatingwebhookconfiguration", "--all")
+	kubectl("create", "configmap", "notes", "--namespace=shop")
+	kubectl("scale", "deployment", "cart", "--replicas=3", "--namespace=shop")
+	kubectl("label", "deployment", "cart", "--namespace=shop", "kustomize.toolkit.fluxcd.io/name=other", "--overwrite")
+	kubectl("delete", "service", "cart", "--namespace=shop")
+	kubectl("create", "clusterrolebinding", "system:oops", "--clusterrole=cluster-admin", "--user=mallory")
+	kubectl("label", "clusterrolebinding", "system:oops", "kubernetes.io/bootstrapping=rbac-defaults")
+
+	s := scanOf(t, l, 1)
+	var got []string
+	for _, f := range s.Findings {
+		if slices.ContainsFunc(before.Findings, func(b finding) bool { return b.Kind == f.Kind && b.Namespace == f.Namespace && b.Name == f.Name }) {
+			continue
+		}
+		got = append(got, f.State+" "+f.Kind+" "+f.Namespace+"/"+f.Name)
+		if f.State != "Untraced" && (f.Path == "" || f.Commit == "") {
+			t.Errorf("%s %s/%s is not tied to Git", f.Kind, f.Namespace, f.Name)
+		}
+	}
+	want := []string{
+		"Untraced ClusterRoleBinding /system:oops", "Untraced ConfigMap shop/notes", "Conflict Deployment shop/cart", "Missing Service shop/cart",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+	_, code := tool(t, l, "coverage")
+	if code != 1 {
+		t.Errorf("coverage ends with %d", code)
+	}
+}
