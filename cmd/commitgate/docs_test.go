@@ -4,12 +4,16 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+
+	"github.com/commitgate/commitgate/scan"
 )
 
 var update = flag.Bool("update", false, "write the generated documents instead of comparing them")
@@ -69,11 +73,15 @@ func describeCommand(b *strings.Builder, c *cobra.Command) {
 
 // TestMetricsDocument holds docs/metrics.md to what a gate exports.
 func TestMetricsDocument(t *testing.T) {
-	g := newTestGate(t)
+	scanner, err := scan.New(scan.Config{Cluster: &rest.Config{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics()) // those of the scan are there with --scan-interval
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of the probe address tells, beside the metrics of the Go runtime and the process. Labels are bounded by the configuration and by\n" +
 		"lists of words; no label ever holds the name of an object or a user. Generated from the gate itself.\n\n| metric | labels | meaning |\n|---|---|---|\n")
-	for _, c := range g.collectors {
+	for _, c := range own {
 		descs := make(chan *prometheus.Desc, 64)
 		c.Describe(descs)
 		close(descs)

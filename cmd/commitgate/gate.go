@@ -28,6 +28,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/watch"
 	"github.com/commitgate/commitgate/webhook"
@@ -45,7 +46,8 @@ type gate struct {
 	log      *slog.Logger
 	audit    *audit.Log
 	tracker  *track.Tracker
-	watch    *watch.Watch // nil: no cluster
+	watch    *watch.Watch  // nil: no cluster
+	scan     *scan.Scanner // nil: no cluster, or switched off
 	reviews  *http.Server
 	probes   *http.Server
 	reload   *certwatcher.CertWatcher // nil: the own authority issues certificates
@@ -89,6 +91,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now,
 	}
 	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics())
+	if err := g.scanCluster(o, handler.Gate); err != nil {
+		return g, err
+	}
 
 	g.probes = newProbes(o.probeListen, g.checks(), g.collectors)
 	if err := g.serveReviews(o, handler); err != nil {
@@ -135,6 +140,23 @@ func (g *gate) watchCluster(o serveOptions, store *live.Store) error {
 	}
 	g.watch, err = watch.New(cluster, store, g.log)
 	return err
+}
+
+// scanCluster prepares the scans in the background.
+func (g *gate) scanCluster(o serveOptions, judge *admit.Gate) error {
+	if o.noCluster || o.scanInterval == 0 {
+		return nil
+	}
+	cluster, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: judge, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Log: g.log})
+	if err != nil {
+		return err
+	}
+	g.collectors = append(g.collectors, g.scan.Metrics()...)
+	return nil
 }
 
 // restConfig is how to reach the cluster: by a kubeconfig file, or from within.
@@ -243,6 +265,9 @@ func (g *gate) run(ctx context.Context) error {
 	group.Go(func() error { return g.tracker.Run(ctx) })
 	if g.watch != nil {
 		group.Go(func() error { g.watch.Run(ctx); return nil })
+	}
+	if g.scan != nil {
+		group.Go(func() error { g.scan.Run(ctx); return nil })
 	}
 	if g.reload != nil {
 		group.Go(func() error { return g.reload.Start(ctx) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +22,7 @@ type serveOptions struct {
 	names               []string
 	kubeconfig          string
 	noCluster           bool
+	scanInterval        time.Duration
 	logLevel, logFormat string
 }
 
@@ -47,6 +49,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringSliceVar(&o.names, "tls-name", []string{"localhost", "127.0.0.1"}, "DNS names and IP addresses of the certificate that the own authority issues")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
+	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	return cmd
@@ -64,6 +67,8 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("--tls-cert and --tls-key go together")
 	case o.noCluster && o.kubeconfig != "":
 		return usage("--kubeconfig and --no-cluster contradict each other")
+	case o.scanInterval < 0:
+		return usage("--scan-interval: negative")
 	}
 	cfg, err := v1alpha1.Load(o.config)
 	if err != nil {
