@@ -234,9 +234,9 @@ func (u *applicationUnit) readFolder(r *renderer, b *Build, at file, s argoSourc
 	rules := folderRules{extensions: []string{".yaml", ".yml", ".json"}, lenient: true, followsLinks: true, refused: ".jsonnet"}
 	if d := s.Directory; d != nil {
 		rules.recurse = d.Recurse
-		rules.skip = func(p git.Path, folder bool) bool {
+		rules.skip = func(p git.Path, folder bool) (bool, error) {
 			below := strings.TrimPrefix(string(p), string(at.path)+"/")
-			return !folder && (d.Exclude != "" && matchesGlob(d.Exclude, below) || d.Include != "" && !matchesGlob(d.Include, below))
+			return !folder && (d.Exclude != "" && matchesGlob(d.Exclude, below) || d.Include != "" && !matchesGlob(d.Include, below)), nil
 		}
 	}
 	return r.readFolder(b, at, rules)

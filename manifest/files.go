@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/commitgate/commitgate/git"
 )
@@ -107,11 +106,11 @@ type folderRules struct {
 	recurse      bool
 	extensions   []string
 	dialect      dialect
-	kustomize    bool   // a folder below with a kustomization is built by it
-	lenient      bool   // files and documents that are no objects are left out, not refused
-	followsLinks bool   // the agent would follow symbolic links, so that leaving them out would be wrong
-	refused      string // an extension of files that the agent would evaluate
-	skip         func(p git.Path, folder bool) bool
+	kustomize    bool                                        // a folder below with a kustomization is built by it
+	lenient      bool                                        // files and documents that are no objects are left out, not refused
+	followsLinks bool                                        // the agent would follow symbolic links, so that leaving them out would be wrong
+	refused      string                                      // an extension of files that the agent would evaluate
+	skip         func(p git.Path, folder bool) (bool, error) // left out; nil: nothing is
 }
 
 // readFolder reads a folder of manifests.
@@ -143,11 +142,16 @@ func (r *renderer) readFolder(b *Build, dir file, rules folderRules) error {
 
 // readEntry reads what stands at one path of a folder; skip: what lies below is not to be read.
 func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules folderRules) (skip bool, err error) {
+	if at != dir && rules.skip != nil {
+		if skip, err := rules.skip(at.path, entry.IsDir()); err != nil || skip {
+			return entry.IsDir(), err
+		}
+	}
 	if entry.IsDir() {
 		switch {
 		case at == dir:
 			return false, nil
-		case !rules.recurse, rules.skip != nil && rules.skip(at.path, true):
+		case !rules.recurse:
 			return true, nil
 		case rules.kustomize:
 			has, err := r.hasKustomization(at)
@@ -158,10 +162,11 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 		}
 		return false, nil
 	}
-	if rules.refused != "" && path.Ext(string(at.path)) == rules.refused && !(rules.skip != nil && rules.skip(at.path, false)) {
+	ext := path.Ext(string(at.path))
+	if rules.refused != "" && ext == rules.refused {
 		b.unfollows = append(b.unfollows, Problem{at.repository, at.path, 0, "a program that is not run here: what it makes is not declared"})
 	}
-	if !slices.Contains(rules.extensions, path.Ext(string(at.path))) || rules.skip != nil && rules.skip(at.path, false) {
+	if !slices.Contains(rules.extensions, ext) {
 		return false, nil
 	}
 	if !entry.Type().IsRegular() {
@@ -181,12 +186,6 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 	return false, err
 }
 
-// fluxRules are how kustomize-controller reads a folder without a kustomization: it generates one that names every YAML file below
-// (fluxcd/pkg kustomize, Generator).
-func fluxRules() folderRules {
-	return folderRules{recurse: true, kustomize: true, extensions: []string{".yaml", ".yml"}, dialect: dialectKustomize, skip: fluxIgnores}
-}
-
 // hasKustomization tells whether kustomize would build a folder.
 func (r *renderer) hasKustomization(dir file) (bool, error) {
 	for _, name := range kustomizationNames {
@@ -202,18 +201,3 @@ func (r *renderer) hasKustomization(dir file) (bool, error) {
 }
 
 func join(dir git.Path, name string) git.Path { return git.Path(path.Join(string(dir), name)) }
-
-// fluxIgnores are the paths that source-controller leaves out of every artifact (fluxcd/pkg sourceignore, the default patterns) and that
-// would else be read as manifests.
-func fluxIgnores(p git.Path, folder bool) bool {
-	base := path.Base(string(p))
-	if folder {
-		return base == ".git" || base == ".github" || base == ".circleci"
-	}
-	switch base {
-	case ".travis.yml", ".gitlab-ci.yml", "appveyor.yml", ".drone.yml", "cloudbuild.yaml", "codeship-services.yml", "codeship-steps.yml",
-		".goreleaser.yml", ".sops.yaml", ".flux.yaml":
-		return true
-	}
-	return strings.HasPrefix(base, ".git")
-}

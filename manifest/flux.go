@@ -18,6 +18,7 @@ func (k sourceKey) String() string { return k.kind + " " + k.namespace + "/" + k
 type source struct {
 	repository *v1alpha1.TrustedRepository
 	why        string
+	ignore     string // gitignore patterns
 	at         Source
 }
 
@@ -46,6 +47,9 @@ func (r *renderer) meetFluxSource(o *Object) bool {
 			return true
 		}
 		s.repository, s.why = r.gitSource(g)
+		if g.Spec.Ignore != nil {
+			s.ignore = *g.Spec.Ignore
+		}
 	case "HelmRepository", "OCIRepository", "Bucket", "ExternalArtifact":
 		s.why = "it comes from the network, not from a verified commit"
 	case "HelmChart":
@@ -111,6 +115,9 @@ type fluxKustomizationSpec struct {
 	IgnoreMissingComponents bool             `json:"ignoreMissingComponents,omitempty"`
 	PostBuild               *fluxPostBuild   `json:"postBuild,omitempty"`
 	BuildMetadata           []string         `json:"buildMetadata,omitempty"`
+	Decryption              *struct {
+		Provider string `json:"provider"`
+	} `json:"decryption,omitempty"`
 }
 
 type commonMetadata struct {
@@ -204,10 +211,10 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	case err != nil:
 		return err
 	case has || u.spec.transforms():
-		err = r.kustomizeFlux(b, at, &u.spec)
+		err = r.kustomizeFlux(b, at, &u.spec, s.ignore)
 	default:
 		b.inputs[at] = id
-		err = r.readFolder(b, at, fluxRules())
+		err = r.readFolder(b, at, r.fluxRules(b, at.repository, s.ignore))
 	}
 	if err != nil {
 		return err
@@ -221,6 +228,10 @@ func (u *kustomizationUnit) dress(r *renderer, o *Object) bool {
 		return false
 	}
 	dressFlux(o)
+	if o.Opaque = o.takeOpaque(); o.Opaque != nil && u.spec.Decryption == nil {
+		r.problem(o.Source, "%s is encrypted with SOPS, and %s has no spec.decryption", o.Key, u.self.name())
+		return false
+	}
 	if !u.spec.Prune {
 		o.Apply.NoPrune = true
 	}

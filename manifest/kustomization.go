@@ -105,7 +105,7 @@ func (r *renderer) kustomizationFile(at file) git.Path {
 
 // kustomizeFlux builds a folder as kustomize-controller does: with the kustomization that is there, or one that names every file, into which
 // it writes what the Flux Kustomization says (fluxcd/pkg kustomize, Generator).
-func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec) error {
+func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec, ignore string) error {
 	if !s.transforms() {
 		return r.kustomize(b, at)
 	}
@@ -113,7 +113,7 @@ func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec) er
 	k := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
 	if name == at.path {
 		name = join(at.path, kustomizationNames[0])
-		resources, err := r.fluxResources(at)
+		resources, err := r.fluxResources(at, r.fluxRules(b, at.repository, ignore))
 		if err != nil {
 			return err
 		}
@@ -179,34 +179,36 @@ func listOf(v any) []any {
 }
 
 // fluxResources are the files and folders that kustomize-controller names in the kustomization that it generates.
-func (r *renderer) fluxResources(at file) ([]any, error) {
+func (r *renderer) fluxResources(at file, rules folderRules) ([]any, error) {
 	tree, err := r.tree(at.repository)
 	if err != nil {
 		return nil, err
 	}
-	rules := fluxRules()
 	var resources []any
 	err = fs.WalkDir(tree, string(at.path), func(name string, entry fs.DirEntry, err error) error {
 		p := git.Path(name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", at.repository, err)
 		}
+		if p == at.path {
+			return nil
+		}
+		if skip, err := rules.skip(p, entry.IsDir()); err != nil || skip {
+			if skip && entry.IsDir() {
+				err = fs.SkipDir
+			}
+			return err
+		}
 		resource := "./" + strings.TrimPrefix(strings.TrimPrefix(name, string(at.path)), "/")
-		switch {
-		case p == at.path:
-		case entry.IsDir():
-			if rules.skip(p, true) {
-				return fs.SkipDir
-			}
+		if entry.IsDir() {
 			has, err := r.hasKustomization(file{at.repository, p})
-			if err != nil {
-				return err
-			}
-			if has {
+			if err == nil && has {
 				resources = append(resources, resource)
-				return fs.SkipDir
+				err = fs.SkipDir
 			}
-		case entry.Type().IsRegular() && slices.Contains(rules.extensions, path.Ext(name)) && !rules.skip(p, false):
+			return err
+		}
+		if entry.Type().IsRegular() && slices.Contains(rules.extensions, path.Ext(name)) {
 			resources = append(resources, resource)
 		}
 		return nil

@@ -136,6 +136,7 @@ func (u *pathUnit) dress(r *renderer, o *Object) bool {
 		fallback = "default"
 	case v1alpha1.PresetFlux:
 		dressFlux(o)
+		o.Opaque = o.takeOpaque()
 	}
 	return r.place(o, fallback, ": write it, or make the agent's own object the root")
 }
@@ -154,7 +155,7 @@ func (r *renderer) readPath(b *Build, at file, preset v1alpha1.Preset) error {
 	rules := folderRules{recurse: true, kustomize: true, extensions: []string{".yaml", ".yml", ".json"}}
 	switch preset {
 	case v1alpha1.PresetFlux:
-		rules = fluxRules()
+		rules = r.fluxRules(b, at.repository, "")
 	case v1alpha1.PresetArgoCD:
 		rules.lenient, rules.followsLinks = true, true
 	default:

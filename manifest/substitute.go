@@ -43,7 +43,7 @@ func (u *kustomizationUnit) taken(r *renderer) string {
 	if s.repository != nil {
 		fmt.Fprintf(digest, "%s\n", s.repository.Name)
 	}
-	fmt.Fprintf(digest, "%q\n", s.why)
+	fmt.Fprintf(digest, "%q %q\n", s.why, s.ignore)
 	if u.spec.PostBuild != nil {
 		for _, from := range u.spec.PostBuild.SubstituteFrom {
 			if o := r.values[u.valuesKey(from)]; o != nil {
