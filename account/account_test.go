@@ -231,3 +231,43 @@ func TestFieldsNameEveryLeaf(t *testing.T) {
 		t.Errorf("%d leaves: %q", len(reasons), slices.Sorted(maps.Keys(reasons)))
 	}
 }
+
+func TestOrderHasAMeaning(t *testing.T) {
+	const two = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop}
+spec:
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart}}
+    spec:
+      initContainers:
+      - {name: verify, image: verify:1}
+      - {name: unpack, image: unpack:1}
+      containers:
+      - {name: web, image: web:1, env: [{name: HOST, value: a}, {name: URL, value: "http://$(HOST)"}]}
+`
+	swapped := strings.NewReplacer(
+		"      - {name: verify, image: verify:1}\n      - {name: unpack, image: unpack:1}\n", "      - {name: unpack, image: unpack:1}\n      - {name: verify, image: verify:1}\n",
+	).Replace(two)
+	types := builtinTypes(t)
+	o := declare(t, types, Declaration{Content: parse(t, two)})
+	live := func(manifest string) map[string]any {
+		k := types.builtin.kinds[o.gvk]
+		m, err := k.normal(parse(t, manifest), o.gvk, o.gvk, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(m, "status")
+		return m
+	}
+	if r := o.Explain(Change{Object: live(two)}); !r.Faithful() {
+		t.Fatalf("as declared: unexplained %q, missing %q", r.Unexplained, r.Missing)
+	}
+	want(t, "an init container before the one that verifies", o.Explain(Change{Object: live(swapped)}).Unexplained, "spec.template.spec.initContainers[name=verify]")
+	want(t, "the order that this cluster's admission makes", o.Explain(Change{Object: live(swapped), Mutated: live(swapped)}).Unexplained)
+	want(t, "a person's change of order", types.Differences(live(two), live(swapped)), "spec.template.spec.initContainers[name=verify]")
+	variables := strings.Replace(two, `{name: HOST, value: a}, {name: URL, value: "http://$(HOST)"}`, `{name: URL, value: "http://$(HOST)"}, {name: HOST, value: a}`, 1)
+	want(t, "a variable before the one that it is made of", o.Explain(Change{Object: live(variables)}).Unexplained, "spec.template.spec.containers[name=web].env[name=HOST]")
+}

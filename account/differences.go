@@ -7,8 +7,8 @@ import (
 
 // Differences lists the leaves that differ between two versions of one live object, leaving out what the API server sets by itself
 // (managedFields, resourceVersion, generation) and, where the kind has a status subresource, status. An empty answer is a
-// write that changes nothing. The built-in schemas and the CRDs of t say how lists are compared; an item of a list map or set
-// that changed its place is named too, for the order of init containers or variables has a meaning.
+// write that changes nothing. The built-in schemas and the CRDs of t say how lists are compared; an item of a list map that changed
+// its place is named too, for the order of init containers or variables has a meaning.
 func (t *Types) Differences(old, object map[string]any) []string {
 	s, status := t.shapeOf(object)
 	d := differ{}
@@ -94,12 +94,12 @@ func (d *differ) compareLists(a, b []any, s *shape) {
 		switch {
 		case k < 0 || k >= len(a):
 			d.leaves(item, s.element())
-		case k < last:
+		case k < last && s.form == formListMap:
 			used[k] = true
 			d.emit()
 			d.compare(a[k], item, s.element())
 		default:
-			used[k], last = true, k
+			used[k], last = true, max(last, k)
 			d.compare(a[k], item, s.element())
 		}
 		d.path = d.path[:len(d.path)-1]

@@ -147,6 +147,9 @@ func (w *walk) whole(v any, n *node, old, mutated any, walk func()) {
 		return
 	}
 	why := w.inherited(v, old, mutated, n.declares())
+	if n.row.keeps(w, v, old) {
+		why = Server
+	}
 	if why == "" {
 		return
 	}
@@ -187,6 +190,9 @@ func (n *node) blank() bool {
 func (w *walk) differs(v any, n *node, old, mutated any) {
 	declared := n.declares()
 	switch {
+	case n.row.keeps(w, v, old):
+		w.everything(v, Server)
+		return
 	case !declared && n.row.explains(w, n.name, v, old):
 		w.everything(v, Server)
 		return
@@ -215,7 +221,7 @@ func (w *walk) absent(n *node, old, mutated any) {
 		w.missing()
 		return
 	}
-	if !n.declares() || n.row != nil && n.row.drops || w.change.Mutated != nil && mutated == nil {
+	if !n.declares() || n.row.keeps(w, nil, old) || w.change.Mutated != nil && mutated == nil {
 		return
 	}
 	if w.exempted() || old == nil && w.change.Old != nil && w.ignored() {
@@ -386,7 +392,7 @@ func (w *walk) items(items []any, n *node, old, mutated any) {
 	ol, ml := asList(old), asList(mutated)
 	op, mp := pairs(items, ol, s), pairs(items, ml, s)
 	np := n.pairs(items)
-	left := len(n.kids)
+	left, last := len(n.kids), -1
 	for i, item := range items {
 		w.enter(itemStep(s, i, item))
 		k := i
@@ -396,6 +402,10 @@ func (w *walk) items(items []any, n *node, old, mutated any) {
 		switch {
 		case k >= 0 && k < len(n.kids):
 			left--
+			if k < last && s.form == formListMap && n.kids[k].declares() && !ordered(ml, mp, i) && !w.exempted() {
+				w.unexplained() // init containers and variables have another meaning in another order
+			}
+			last = max(last, k)
 			w.value(item, &n.kids[k], at(ol, op, i), at(ml, mp, i))
 		case n.row.explains(w, "", item, at(ol, op, i)):
 			w.everything(item, Server)
@@ -407,6 +417,11 @@ func (w *walk) items(items []any, n *node, old, mutated any) {
 	if left > 0 {
 		w.absentItems(items, n, np, ol, ml)
 	}
+}
+
+// ordered tells whether item i follows the one before it in the dry-run too.
+func ordered(mutated []any, pairs []int, i int) bool {
+	return mutated != nil && i > 0 && (pairs == nil || pairs[i-1] < pairs[i])
 }
 
 // absentItems judges the expected items that have no counterpart in the list.

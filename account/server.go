@@ -21,6 +21,8 @@ type row struct {
 	overrides bool
 	// drops: the server may leave out what the client sends, because a feature is off or the value is of another age.
 	drops bool
+	// frozen: an update keeps the old value, or its absence, whatever the client sends.
+	frozen bool
 	// ok judges a value that Git does not declare; nil if the row only drops. key is that of an extra key, old the value of the old object.
 	ok func(w *walk, key string, v, old any) bool
 	// source is the file of k8s.io/kubernetes that does it.
@@ -30,6 +32,11 @@ type row struct {
 // explains tells whether the row, if there is one, is the reason of a value.
 func (r *row) explains(w *walk, key string, v, old any) bool {
 	return r != nil && r.ok != nil && r.ok(w, key, v, old)
+}
+
+// keeps tells whether the server keeps an old value, or its absence, against the declaration.
+func (r *row) keeps(w *walk, v, old any) bool {
+	return r != nil && (r.drops && v == nil || r.frozen && !w.creating() && equal(v, old))
 }
 
 // serverMetadata are the fields of ObjectMeta that are the API server's alone: it overwrites or copies them on each request
@@ -101,6 +108,10 @@ var ownRows = map[schema.GroupKind][]row{
 		{path: "metadata.annotations[deprecated.daemonset.template.generation]", overrides: true, ok: isTemplateGeneration, source: "pkg/registry/apps/daemonset/strategy.go"},
 	},
 	{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"}: {
+		{path: "spec.request", frozen: true, source: "pkg/registry/certificates/certificates/strategy.go"},
+		{path: "spec.signerName", frozen: true, source: "pkg/registry/certificates/certificates/strategy.go"},
+		{path: "spec.expirationSeconds", frozen: true, source: "pkg/registry/certificates/certificates/strategy.go"},
+		{path: "spec.usages", frozen: true, source: "pkg/registry/certificates/certificates/strategy.go"},
 		{path: "spec.username", overrides: true, ok: anything, source: "pkg/registry/certificates/certificates/strategy.go"},
 		{path: "spec.uid", overrides: true, ok: anything, source: "pkg/registry/certificates/certificates/strategy.go"},
 		{path: "spec.groups", overrides: true, ok: anything, source: "pkg/registry/certificates/certificates/strategy.go"},

@@ -22,7 +22,10 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
@@ -40,6 +43,7 @@ type server struct {
 	url       string
 	docs      map[string]*openAPI // by group/version
 	resources map[string]resource // by apiVersion kind
+	updates   int                 // how many were explained
 }
 
 type resource struct {
@@ -115,6 +119,17 @@ func (s *server) get(t *testing.T, path string, into any) {
 
 // send sends an object, and returns what the server made of it.
 func (s *server) send(ctx context.Context, method, contentType, query string, object map[string]any) (map[string]any, error) {
+	body, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	if method == http.MethodDelete || method == http.MethodGet {
+		body = nil
+	}
+	return s.request(ctx, method, contentType, query, object, body)
+}
+
+func (s *server) request(ctx context.Context, method, contentType, query string, object map[string]any, body []byte) (map[string]any, error) {
 	r := s.resources[fmt.Sprint(object["apiVersion"], " ", object["kind"])]
 	metadata, _ := object["metadata"].(map[string]any)
 	path := "/apis/"
@@ -128,10 +143,6 @@ func (s *server) send(ctx context.Context, method, contentType, query string, ob
 	path += "/" + r.Name
 	if method != http.MethodPost {
 		path += "/" + fmt.Sprint(metadata["name"])
-	}
-	body, err := json.Marshal(object)
-	if err != nil {
-		return nil, err
 	}
 	request, err := http.NewRequestWithContext(ctx, method, s.url+path+"?"+query, bytes.NewReader(body))
 	if err != nil {
@@ -222,6 +233,9 @@ func TestEveryKindIsExplained(t *testing.T) {
 		tested[gvk] = true
 		t.Run(strings.ReplaceAll(gvk, "/", ".")+" "+name(object), func(t *testing.T) { s.growAndExplain(t, types, object) })
 	}
+	if s.updates < 100 {
+		t.Errorf("only %d updates were taken by the server", s.updates)
+	}
 	for gvk := range s.resources {
 		if !tested[gvk] {
 			t.Errorf("%s: testdata/kinds.yaml has no object of this kind", gvk)
@@ -238,7 +252,7 @@ func name(object map[string]any) string {
 func metadataOfTheServer(path string) bool {
 	switch path {
 	case "apiVersion", "kind", "metadata.name", "metadata.generateName", "metadata.namespace", "status",
-		"metadata.ownerReferences", "metadata.resourceVersion", "metadata.managedFields", "metadata.uid", "metadata.creationTimestamp",
+		"metadata.ownerReferences", "metadata.finalizers", "metadata.resourceVersion", "metadata.managedFields", "metadata.uid", "metadata.creationTimestamp",
 		"metadata.generation", "metadata.selfLink", "metadata.deletionTimestamp", "metadata.deletionGracePeriodSeconds":
 		return true
 	}
@@ -251,8 +265,8 @@ func (s *server) growAndExplain(t *testing.T, types *account.Types, object map[s
 	if !ok {
 		group, version = "", gv
 	}
-	schema := s.docs[gv].kind(group, version, kind)
-	if schema == nil {
+	properties := s.docs[gv].kind(group, version, kind)
+	if properties == nil {
 		t.Fatalf("no schema for %s %s", gv, kind)
 	}
 	failures := 0
@@ -281,6 +295,136 @@ func (s *server) growAndExplain(t *testing.T, types *account.Types, object map[s
 	g.skip = func(path string) bool {
 		return metadataOfTheServer(path) || strings.HasSuffix(path, "template.spec") && kind != "Deployment"
 	}
-	g.grow(schema, nil, 0)
+	g.grow(properties, nil, 0)
 	t.Logf("%d requests", g.tries)
+	s.update(t, types, named(object, "-u"), named(g.object, "-u"))
+	s.update(t, types, named(g.object, "-v"), named(object, "-v"))
+	s.clientSide(t, types, named(object, "-w"), named(g.object, "-w"))
+	s.clientSide(t, types, named(g.object, "-x"), named(object, "-x"))
+}
+
+// update creates an object and changes it into another revision of itself, in the ways in which agents do. What cannot be changed is
+// refused by the server, and no matter here.
+func (s *server) update(t *testing.T, types *account.Types, before, after map[string]any) {
+	t.Helper()
+	live, err := s.send(t.Context(), http.MethodPatch, applyPatch, "fieldManager=kustomize-controller&force=true", before)
+	if err != nil {
+		t.Logf("not created: %v", err) // some names are given by the content
+		return
+	}
+	o := s.declare(t, types, after, false)
+	defer s.remove(t, before)
+	s.explain(t, "server-side apply", live, o, func(map[string]any) (map[string]any, error) {
+		return s.send(t.Context(), http.MethodPatch, applyPatch, "fieldManager=kustomize-controller&force=true&dryRun=All", after)
+	})
+	s.explain(t, "server-side apply by another manager", live, o, func(map[string]any) (map[string]any, error) {
+		return s.send(t.Context(), http.MethodPatch, applyPatch, "fieldManager=another&force=true&dryRun=All", after)
+	})
+	s.explain(t, "replace", live, o, func(live map[string]any) (map[string]any, error) {
+		replacement, _ := set(after, []any{"metadata", "resourceVersion"}, version(live)).(map[string]any)
+		return s.send(t.Context(), http.MethodPut, "application/json", "dryRun=All", replacement)
+	})
+}
+
+// explain makes a change and expects that all of it is explained. Controllers may write in between: then it starts again from what
+// they made.
+func (s *server) explain(t *testing.T, how string, live map[string]any, o *account.Object, change func(live map[string]any) (map[string]any, error)) {
+	t.Helper()
+	for {
+		served, err := change(live)
+		now, getErr := s.send(t.Context(), http.MethodGet, "application/json", "", live)
+		if getErr != nil {
+			t.Fatal(getErr)
+		}
+		if version(now) != version(live) {
+			live = now
+			continue
+		}
+		if err == nil {
+			s.updates++
+			expectFaithful(t, how, o.Explain(account.Change{Object: served, Old: live}))
+		}
+		return
+	}
+}
+
+func version(object map[string]any) any { return get(object, []any{"metadata", "resourceVersion"}) }
+
+const applyPatch = "application/apply-patch+yaml"
+
+// clientSide does the same with a client-side apply: a three-way patch of what was applied before, what is to be, and what is.
+func (s *server) clientSide(t *testing.T, types *account.Types, before, after map[string]any) {
+	t.Helper()
+	live, err := s.send(t.Context(), http.MethodPost, "application/json", "", withLastApplied(t, before))
+	if err != nil {
+		t.Logf("not created: %v", err)
+		return
+	}
+	defer s.remove(t, before)
+	expectFaithful(t, "client-side create", s.declare(t, types, before, true).Explain(account.Change{Object: live}))
+	gv, err := schema.ParseGroupVersion(fmt.Sprint(after["apiVersion"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	typed, err := scheme.Scheme.New(gv.WithKind(fmt.Sprint(after["kind"])))
+	if err != nil {
+		t.Logf("no client-side apply: %v", err)
+		return
+	}
+	meta, err := strategicpatch.NewPatchMetaFromStruct(typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.explain(t, "client-side apply", live, s.declare(t, types, after, true), func(live map[string]any) (map[string]any, error) {
+		patch, err := strategicpatch.CreateThreeWayMergePatch(marshal(t, before), marshal(t, withLastApplied(t, after)), marshal(t, live), meta, true)
+		if err != nil {
+			return nil, err
+		}
+		return s.request(t.Context(), http.MethodPatch, "application/strategic-merge-patch+json", "fieldManager=argocd-controller&dryRun=All", after, patch)
+	})
+}
+
+func (s *server) declare(t *testing.T, types *account.Types, content map[string]any, lastApplied bool) *account.Object {
+	t.Helper()
+	o, err := types.Declare(account.Declaration{Content: content, LastApplied: lastApplied})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func (s *server) remove(t *testing.T, object map[string]any) {
+	t.Helper()
+	if _, err := s.send(t.Context(), http.MethodDelete, "application/json", "propagationPolicy=Background&gracePeriodSeconds=0", object); err != nil {
+		t.Error(err)
+	}
+}
+
+func expectFaithful(t *testing.T, how string, r account.Result) {
+	t.Helper()
+	if !r.Faithful() {
+		t.Errorf("%s: unexplained %q, missing %q", how, r.Unexplained, r.Missing)
+	}
+}
+
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+func withLastApplied(t *testing.T, object map[string]any) map[string]any {
+	out, _ := set(object, []any{"metadata", "annotations", lastApplied}, string(marshal(t, object))+"\n").(map[string]any)
+	return out
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// named is an object that does not meet the one it was made from.
+func named(object map[string]any, suffix string) map[string]any {
+	out, _ := set(object, []any{"metadata", "name"}, name(object)+suffix).(map[string]any)
+	return out
 }
