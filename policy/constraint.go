@@ -203,7 +203,8 @@ func (c *constraint) rule() *rule {
 		answers: []answer{{
 			name: "violation", controls: c.controls, file: c.template.file, line: c.template.ruleLine,
 		}},
-		query: c.template.query, store: c.template.store, needs: c.template.needs, inventory: c.template.inventory, constraint: c,
+		query: c.template.query, store: c.template.store, needs: c.template.needs,
+		inventory: c.template.inventory, namespace: c.template.namespace, constraint: c,
 	}
 }
 

@@ -93,7 +93,7 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 func (s *Set) judge(ctx context.Context, req *request, w *watch, observe observer) Result {
 	out := Result{Digest: s.digest, Engine: Engine()}
 	for _, r := range s.rules {
-		if !s.ask(ctx, r, req, w, observe, func(fs []Finding) { out.Asked++; out.add(fs) }) {
+		if !s.ask(ctx, r, req, w, observe, func(fs []Finding) { out.found(r, fs) }) {
 			out.Denials = append(out.Denials, s.cutOff("cut off before "+r.policy+" was asked"))
 			break
 		}
@@ -123,7 +123,7 @@ func (s *Set) judgeImplied(ctx context.Context, req *request, w *watch, observe 
 			if r.convention != Gatekeeper {
 				continue
 			}
-			if !s.ask(ctx, r, one, w, observe, func(fs []Finding) { out.Asked++; out.add(i.mark(fs)) }) {
+			if !s.ask(ctx, r, one, w, observe, func(fs []Finding) { out.found(r, i.mark(fs)) }) {
 				return errors.New("cut off before " + r.policy + " was asked about what the object implies")
 			}
 		}
@@ -150,6 +150,13 @@ func (s *Set) ask(ctx context.Context, r *rule, req *request, w *watch, observe 
 		observe(r, time.Since(start))
 	}
 	return true
+}
+
+// found takes a rule's answer into the result.
+func (r *Result) found(by *rule, fs []Finding) {
+	r.Asked++
+	r.Referential = r.Referential || len(by.reads()) > 0
+	r.add(fs)
 }
 
 // add sorts findings into the result: by rule in the Set's order, by message within a rule.

@@ -165,6 +165,10 @@ type request struct {
 
 func newRequest(in Input) (*request, error) {
 	r := &request{in: in, fields: requestFields(in.Request), meta: metadataOf(in)}
+	if r.in.Namespace == nil && r.inNamespace() && !in.Inventory.fixed() { // a suite's inventory matches, and is not shown
+		r.in.Namespace = in.Inventory.Namespace(r.meta.namespace)
+	}
+	in = r.in
 	for _, c := range []struct {
 		from map[string]any
 		to   **ast.Term
@@ -180,6 +184,16 @@ func newRequest(in Input) (*request, error) {
 		*c.to = ast.NewTerm(v)
 	}
 	return r, nil
+}
+
+// inNamespace tells whether the request is about an object in a namespace. The API server repeats the name of a Namespace as its own
+// namespace.
+func (r *request) inNamespace() bool {
+	o := r.meta.object
+	if o == nil {
+		o = r.meta.old
+	}
+	return r.meta.namespace != "" && (o == nil || !o.isNamespace())
 }
 
 // requestFields is the request without the objects, complete: fields that Go's encoder of AdmissionRequest always writes are there.

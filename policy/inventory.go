@@ -38,12 +38,11 @@ func joinKinds(ks []Kind) string {
 	return strings.Join(out, ", ")
 }
 
-// ErrInventoryFull is returned by Put when the bound of memory is reached. The inventory is incomplete from then on, and rules that need
-// it deny.
+// ErrInventoryFull is returned where the bound of memory is reached. Rules that need the kind deny, until Replace found room for all of it.
 var ErrInventoryFull = errors.New("the inventory has reached its bound of memory")
 
-// growth is how much larger an object is as terms than as JSON. Measured in TestInventoryMemory.
-const growth = 12
+// growth is how much larger an object is as terms than as JSON, as TestTheBoundOfTheInventoryIsOneOfMemory measures.
+const growth = 14
 
 // Inventory is the cluster's state, as far as policies ask for it (Set.Inventory): one writer puts and deletes, decisions
 // read. A decision sees one consistent state.
@@ -52,12 +51,21 @@ type Inventory struct {
 
 	mu      sync.Mutex
 	buckets map[bucketKey]*bucket
-	bytes   int64 // of JSON
-	full    bool
+	bytes   int64        // of JSON
+	full    map[gvk]bool // kinds that the bound kept objects of away
 	synced  map[Kind]bool
 	all     bool // a fixed inventory: what is not in it does not exist
 
 	state atomic.Pointer[inventoryState]
+}
+
+type gvk struct{ apiVersion, kind string }
+
+func (k Kind) gvk() gvk {
+	if k.Group == "" {
+		return gvk{k.Version, k.Kind}
+	}
+	return gvk{k.Group + "/" + k.Version, k.Kind}
 }
 
 type bucketKey struct{ namespace, apiVersion, kind string }
@@ -77,12 +85,13 @@ type stored struct {
 type inventoryState struct {
 	document ast.Value
 	synced   map[Kind]bool
+	full     map[Kind]bool
 	all      bool
 }
 
 // NewInventory makes an empty one that takes at most about bound bytes of memory; 0 is no bound.
 func NewInventory(bound int64) *Inventory {
-	i := &Inventory{bound: bound, buckets: map[bucketKey]*bucket{}, synced: map[Kind]bool{}}
+	i := &Inventory{bound: bound, buckets: map[bucketKey]*bucket{}, full: map[gvk]bool{}, synced: map[Kind]bool{}}
 	i.state.Store(&inventoryState{document: ast.NewObject()})
 	return i
 }
@@ -109,25 +118,38 @@ func (i *Inventory) Put(object map[string]any) error {
 }
 
 func (i *Inventory) put(object map[string]any) error {
-	key, name, err := inventoryKey(object)
+	key, name, s, err := prepareObject(object)
 	if err != nil {
 		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.hold(key, name, s)
+}
+
+func prepareObject(object map[string]any) (bucketKey, string, stored, error) {
+	key, name, err := inventoryKey(object)
+	if err != nil {
+		return key, "", stored{}, err
 	}
 	kept := withoutManagedFields(object)
 	text, err := json.Marshal(kept)
 	if err != nil {
-		return err
+		return key, "", stored{}, err
 	}
 	v, err := ast.InterfaceToValue(kept)
 	if err != nil {
-		return err
+		return key, "", stored{}, err
 	}
 	s := stored{term: ast.NewTerm(v), size: int64(len(text))}
 	if key.apiVersion == "v1" && key.kind == "Namespace" {
 		s.namespaced = kept
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	return key, name, s, nil
+}
+
+// hold keeps one object. i.mu must be held.
+func (i *Inventory) hold(key bucketKey, name string, s stored) error {
 	b := i.buckets[key]
 	if b == nil {
 		b = &bucket{objects: map[string]stored{}}
@@ -135,7 +157,7 @@ func (i *Inventory) put(object map[string]any) error {
 	}
 	before := b.objects[name].size
 	if i.bound > 0 && (i.bytes-before+s.size)*growth > i.bound {
-		i.full = true
+		i.full[gvk{key.apiVersion, key.kind}] = true
 		i.state.Store(nil)
 		return ErrInventoryFull
 	}
@@ -143,6 +165,59 @@ func (i *Inventory) put(object map[string]any) error {
 	b.objects[name], b.terms = s, nil
 	i.state.Store(nil)
 	return nil
+}
+
+// Replace makes these all objects of a kind, and the kind one that has been put completely: rules that need it are asked from then on. The kind
+// must name its version.
+func (i *Inventory) Replace(k Kind, objects []map[string]any) error {
+	type one struct {
+		key  bucketKey
+		name string
+		stored
+	}
+	all := make([]one, len(objects))
+	for n, o := range objects {
+		key, name, s, err := prepareObject(o)
+		if err != nil {
+			return err
+		}
+		if (gvk{key.apiVersion, key.kind}) != k.gvk() {
+			return fmt.Errorf("inventory: an object of kind %s/%s among those of %s", key.apiVersion, key.kind, k)
+		}
+		all[n] = one{key, name, s}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.forget(k)
+	i.synced[k] = true
+	for _, o := range all {
+		if err := i.hold(o.key, o.name, o.stored); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Drop forgets a kind that no policy asks for any more.
+func (i *Inventory) Drop(k Kind) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.forget(k)
+	delete(i.synced, k)
+}
+
+// forget removes all objects of a kind. i.mu must be held.
+func (i *Inventory) forget(k Kind) {
+	for key, b := range i.buckets {
+		if (gvk{key.apiVersion, key.kind}) == k.gvk() {
+			for _, o := range b.objects {
+				i.bytes -= o.size
+			}
+			delete(i.buckets, key)
+		}
+	}
+	delete(i.full, k.gvk())
+	i.state.Store(nil)
 }
 
 // Delete removes one object; only its identity is read.
@@ -164,14 +239,6 @@ func (i *Inventory) Delete(object map[string]any) error {
 	}
 	i.state.Store(nil)
 	return nil
-}
-
-// Synced says that all objects of a kind have been put once. Until then rules that need the kind deny.
-func (i *Inventory) Synced(k Kind) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.synced[k] = true
-	i.state.Store(nil)
 }
 
 // Size is the number of objects and about how many bytes of memory they take.
@@ -224,9 +291,10 @@ func (i *Inventory) current() *inventoryState {
 	if s := i.state.Load(); s != nil {
 		return s
 	}
-	s := &inventoryState{document: i.build(), all: i.all, synced: map[Kind]bool{}}
+	s := &inventoryState{document: i.build(), all: i.all, synced: map[Kind]bool{}, full: map[Kind]bool{}}
 	for k := range i.synced {
-		s.synced[k] = !i.full
+		s.synced[k] = true
+		s.full[k] = i.full[k.gvk()]
 	}
 	i.state.Store(s)
 	return s
@@ -305,35 +373,43 @@ func (i *Inventory) document() ast.Value {
 	return i.current().document
 }
 
-// missing are the kinds that are needed and not there. A need that leaves the group or version open is met by any of the kind.
-func (i *Inventory) missing(needs []Kind) []Kind {
-	if len(needs) == 0 {
+// errNotThereYet is wrapped where the cluster's state has not been seen completely.
+var errNotThereYet = errors.New("not there yet")
+
+// holds is an error unless all kinds that are needed are there, completely. A need that leaves the group or version open is met by any of
+// the kind.
+func (i *Inventory) holds(needs []Kind) error {
+	if len(needs) == 0 || i.fixed() {
 		return nil
 	}
-	if i == nil {
-		return needs
-	}
-	s := i.current()
-	var out []Kind
+	var missing []Kind
 	for _, n := range needs {
-		if !s.all && !s.has(n) {
-			out = append(out, n)
+		if i == nil || !n.in(i.current().synced) {
+			missing = append(missing, n)
+		} else if n.in(i.current().full) {
+			return fmt.Errorf("the inventory of %s: %w", n, ErrInventoryFull)
 		}
 	}
-	return out
+	if len(missing) > 0 {
+		return fmt.Errorf("the inventory of %s is %w", joinKinds(missing), errNotThereYet)
+	}
+	return nil
 }
 
-func (s *inventoryState) has(n Kind) bool {
-	for k, ok := range s.synced {
-		if ok && k.Kind == n.Kind && (n.Group == "" || n.Group == k.Group) && (n.Version == "" || n.Version == k.Version) {
+// fixed tells whether the inventory is all there ever is, as in tests.
+func (i *Inventory) fixed() bool { return i != nil && i.all }
+
+func (k Kind) in(set map[Kind]bool) bool {
+	for have, ok := range set {
+		if ok && have.Kind == k.Kind && (k.Group == "" || k.Group == have.Group) && (k.Version == "" || k.Version == have.Version) {
 			return true
 		}
 	}
 	return false
 }
 
-// namespace is the Namespace object of this name, nil if it is not held.
-func (i *Inventory) namespace(name string) map[string]any {
+// Namespace is the Namespace object of this name, nil if it is not held. It must not be changed.
+func (i *Inventory) Namespace(name string) map[string]any {
 	if i == nil {
 		return nil
 	}

@@ -330,7 +330,7 @@ func (src *source) compile(ctx context.Context, s *Set, p *problems) {
 			continue
 		}
 		s.rules = append(s.rules, r)
-		s.inventory = append(s.inventory, r.needs...)
+		s.inventory = append(s.inventory, r.reads()...)
 	}
 	src.compileConstraints(s, p)
 }
@@ -355,7 +355,7 @@ func (src *source) compileConstraints(s *Set, p *problems) {
 		}
 		r := c.rule()
 		s.rules = append(s.rules, r)
-		s.inventory = append(s.inventory, r.needs...)
+		s.inventory = append(s.inventory, r.reads()...)
 	}
 	for kind, t := range src.templates {
 		if !used[kind] {
@@ -420,6 +420,9 @@ func (src *source) rule(ctx context.Context, pk *pack, st *store) (*rule, error)
 		return nil, err
 	}
 	r.inventory = len(r.needs) > 0
+	for _, m := range closure {
+		r.namespace = r.namespace || pk.convention == Own && bytes.Contains(m.content, []byte(namespaceField))
+	}
 	r.query, err = prepare(ctx, c, version, st, true, expressions)
 	return r, err
 }

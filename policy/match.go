@@ -35,7 +35,7 @@ func metadataOf(in Input) metadata {
 	m.namespace, _ = in.Request["namespace"].(string)
 	ns := in.Namespace
 	if ns == nil && m.namespace != "" {
-		ns = in.Inventory.namespace(m.namespace)
+		ns = in.Inventory.Namespace(m.namespace)
 	}
 	if ns != nil {
 		o := objectMetaOf(ns)

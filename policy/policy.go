@@ -63,6 +63,7 @@ type Finding struct {
 	Details any `json:"details,omitempty"`
 
 	shapeless bool // Failed, because the answer was of the wrong shape
+	waiting   bool // Failed, because what the rule reads of the cluster is not there yet
 }
 
 // Result is the verdict of a Set. The zero value is a denial.
@@ -72,6 +73,9 @@ type Result struct {
 	Dryruns  []Finding `json:"dryruns,omitempty"`
 	// Asked is the number of rules that the request was put to; those that do not match it are not counted.
 	Asked int `json:"asked"`
+	// Referential tells that a rule was asked that reads the cluster's state (data.inventory, the Namespace): the input alone does not give
+	// the verdict again.
+	Referential bool `json:"referential,omitempty"`
 	// Digest is the Set's, and Engine the version of OPA: with the input, all that the verdict depends on.
 	Digest string `json:"digest"`
 	Engine string `json:"engine"`
@@ -81,6 +85,16 @@ type Result struct {
 
 // Allowed tells whether every rule was asked and none denied.
 func (r Result) Allowed() bool { return r.complete && len(r.Denials) == 0 }
+
+// Waiting tells whether the only thing that stands in the way is that the inventory is not complete yet: ask again later.
+func (r Result) Waiting() bool {
+	for _, f := range r.Denials {
+		if !f.waiting {
+			return false
+		}
+	}
+	return len(r.Denials) > 0
+}
 
 // Controls are the control labels of all findings, sorted.
 func (r Result) Controls() []string {
@@ -148,7 +162,8 @@ func (s *Set) Revisions() []Revision {
 	return s.revisions
 }
 
-// Inventory are the kinds of cluster objects that the policies read from data.inventory; Input.Inventory must hold them.
+// Inventory are the kinds of cluster objects that the policies read: those in data.inventory, and Namespaces if a rule looks at the
+// object's. Input.Inventory must hold them.
 func (s *Set) Inventory() []Kind {
 	if s == nil {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -26,6 +27,7 @@ type rule struct {
 	store      *store
 	needs      []Kind      // of the inventory
 	inventory  bool        // the rule reads data.inventory
+	namespace  bool        // the rule reads the Namespace of the object
 	constraint *constraint // Gatekeeper only
 }
 
@@ -37,6 +39,14 @@ type answer struct {
 	controls []string
 	line     int
 	file     string
+}
+
+// reads are the kinds of the cluster that an answer may depend on.
+func (r *rule) reads() []Kind {
+	if r.namespace || r.constraint != nil && r.constraint.match.NamespaceSelector != nil {
+		return append(slices.Clone(r.needs), namespaceKind)
+	}
+	return r.needs
 }
 
 func (r *rule) describe() Rule {
@@ -112,8 +122,11 @@ func (r *rule) ask(ctx context.Context, req *request, cancel topdown.Cancel) (ou
 }
 
 func (r *rule) evaluate(ctx context.Context, req *request, cancel topdown.Cancel) ([]Finding, error) {
-	if missing := req.in.Inventory.missing(r.needs); len(missing) > 0 {
-		return nil, fmt.Errorf("the inventory of %s is not there yet", joinKinds(missing))
+	if err := req.in.Inventory.holds(r.needs); err != nil {
+		return nil, err
+	}
+	if r.namespace && req.in.Namespace == nil && req.inNamespace() && !req.in.Inventory.fixed() {
+		return nil, fmt.Errorf("the Namespace %s is %w", req.meta.namespace, errNotThereYet)
 	}
 	if r.constraint != nil && r.constraint.template.native != nil {
 		return r.evaluateNative(ctx, req)
@@ -251,6 +264,7 @@ func (r *rule) failed(err error) []Finding {
 		ID: r.policy + "/failed", Policy: r.policy, Rule: r.answers[0].name, Convention: r.convention,
 		Action: Deny, Controls: r.answers[0].controls, File: r.file, Line: r.line,
 		Msg: "no answer: " + err.Error(), Failed: true, shapeless: errors.Is(err, errShape),
+		waiting: errors.Is(err, errNotThereYet) || errors.Is(err, errNoNamespace),
 	}
 	if r.constraint != nil {
 		return r.constraint.spread([]Finding{f})

@@ -49,6 +49,7 @@ type template struct {
 	validator  validation.SchemaValidator
 	operations []string // empty is all
 	inventory  bool     // reads data.inventory
+	namespace  bool     // reads the Namespace of the object
 	tolerant   bool     // see builtinErrorsAnnotation
 	needs      []Kind
 	controls   []string
@@ -187,6 +188,7 @@ func (t *template) compileNative(d document, src templateSource) error {
 		return Errors{{d.file, src.native.Line, err.Error()}}
 	}
 	t.ruleLine = src.native.Line
+	t.namespace = speaksOfNamespace(src.native)
 	if t.native.problem != nil {
 		t.traps = append(t.traps, Error{d.file, t.ruleLine, t.native.problem.Error()})
 	}
@@ -217,6 +219,7 @@ func padded(n *yaml.Node) []byte {
 func (t *template) compile(ctx context.Context, d document, src templateSource) error {
 	var p problems
 	version := src.regoVersion()
+	t.namespace = speaksOfNamespace(append([]*yaml.Node{src.entry}, src.libs...)...)
 	entry, err := parseAs(d.file, padded(src.entry), version)
 	if err != nil {
 		p.addErr(d.file, src.entry.Line, err)
@@ -261,6 +264,22 @@ func (t *template) compile(ctx context.Context, d document, src templateSource) 
 	}
 	t.findInventory(d, modules)
 	return nil
+}
+
+// namespaceField is what the object's Namespace is called, in all conventions that have it.
+const namespaceField = "namespaceObject"
+
+// namespaceKind is what must be in the inventory for it.
+var namespaceKind = Kind{Version: "v1", Kind: "Namespace"}
+
+// speaksOfNamespace tells whether code reads the Namespace. Too often does no harm.
+func speaksOfNamespace(code ...*yaml.Node) bool {
+	for _, n := range code {
+		if strings.Contains(n.Value, namespaceField) || speaksOfNamespace(n.Content...) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkEntry refuses what Gatekeeper would run and never hear an answer from.
