@@ -10,6 +10,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -53,6 +54,9 @@ type World struct {
 	Truth *snapshot.Truth // must not be nil; its Current may be
 	Live  Live
 	Now   time.Time
+	// Inventory is what policies that compare objects see of the cluster; nil if there is none, and then they refuse what they are
+	// asked about.
+	Inventory *policy.Inventory
 }
 
 // judgement is one request on its way through the table.

@@ -37,6 +37,11 @@ func (j *judgement) policies(ctx context.Context, d *Decision) *Decision {
 	if result.Allowed() {
 		return d
 	}
+	if result.Waiting() {
+		wait := retry(v1alpha1.ReasonInventoryBehind, "%s.\nNext: wait; the agent asks again by itself.", j.finding(result.Denials[0]))
+		wait.Entry, wait.Policy, wait.Warnings = d.Entry, d.Policy, d.Warnings
+		return wait
+	}
 	what, rule := "no rule answered", ""
 	if len(result.Denials) > 0 {
 		what, rule = j.finding(result.Denials[0]), result.Denials[0].ID
@@ -65,7 +70,7 @@ func policyPlace(r policy.Result) string {
 func (j *judgement) policyInput(d *Decision) policy.Input {
 	in := policy.Input{
 		Request: j.r.document(), Object: j.r.Object, OldObject: j.r.Old,
-		Cluster: j.spec.Cluster, Time: j.Now,
+		Cluster: j.spec.Cluster, Time: j.Now, Inventory: j.Inventory,
 	}
 	if e := d.Entry; e != nil && e.Changed != nil {
 		if rev := j.Truth.RevisionOf(e); rev != nil {

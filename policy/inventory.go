@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Kind is a kind of object that policies read from data.inventory. Group and Version are empty where the policy leaves them open.
@@ -249,6 +250,17 @@ func (i *Inventory) Size() (objects int, bytes int64) {
 		objects += len(b.objects)
 	}
 	return objects, i.bytes * growth
+}
+
+// Metrics are the inventory's own.
+func (i *Inventory) Metrics() []prometheus.Collector {
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "gate", Subsystem: "policy_inventory", Name: name, Help: help}, value)
+	}
+	return []prometheus.Collector{
+		gauge("objects", "Objects of the cluster that policies compare with.", func() float64 { n, _ := i.Size(); return float64(n) }),
+		gauge("bytes", "About how much memory they take.", func() float64 { _, b := i.Size(); return float64(b) }),
+	}
 }
 
 func inventoryKey(o map[string]any) (bucketKey, string, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
 	"github.com/commitgate/commitgate/webhook"
 )
@@ -50,13 +51,15 @@ type Player struct {
 	Truth *snapshot.Truth
 	Live  *live.Store
 	Now   time.Time
+	// Inventory is what policies see of the cluster; nil if there is none.
+	Inventory *policy.Inventory
 	// Fields: also account for each leaf of the objects that Git declares.
 	Fields bool
 }
 
 // Judge decides one review, as the webhook would, and remembers what it shows of live objects.
 func (p *Player) Judge(ctx context.Context, r *admit.Request) Result {
-	d := p.Gate.Decide(ctx, r, admit.World{Truth: p.Truth, Live: p.Live, Now: p.Now})
+	d := p.Gate.Decide(ctx, r, admit.World{Truth: p.Truth, Live: p.Live, Now: p.Now, Inventory: p.Inventory})
 	// Whatever this gate would have said, the recording goes on from what was persisted: most likely what was asked for. If it was not, the
 	// next review that shows the object says so.
 	webhook.Learn(p.Live, r, admit.Decision{Outcome: admit.Allow})

@@ -16,6 +16,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -44,15 +45,17 @@ type Recorder interface {
 	Append(ctx context.Context, r audit.Record) (audit.Record, error)
 }
 
-// Handler answers AdmissionReviews. All fields must be set.
+// Handler answers AdmissionReviews.
 type Handler struct {
-	Gate    *admit.Gate
-	Source  Source
-	Live    *live.Store
-	Audit   Recorder
-	Metrics *Metrics
-	Log     *slog.Logger
-	Now     func() time.Time
+	Gate   *admit.Gate
+	Source Source
+	Live   *live.Store
+	// Inventory is what policies see of the cluster; the only field that may be nil.
+	Inventory *policy.Inventory
+	Audit     Recorder
+	Metrics   *Metrics
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // ServeHTTP reads a review, has it judged and recorded, and answers.
@@ -134,7 +137,7 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 			d = admit.Failure(v1alpha1.ReasonInternal, "the gate met a defect of its own.\nNext: report it, with the gate's log of this moment.")
 		}
 	}()
-	return h.Gate.Decide(ctx, r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now()})
+	return h.Gate.Decide(ctx, r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Inventory: h.Inventory})
 }
 
 // learn remembers what the review shows of live objects: the old object is what is there, the new one what will be.

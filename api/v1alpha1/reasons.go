@@ -80,6 +80,8 @@ const (
 	ReasonMirrorBehind Reason = "MirrorBehind"
 	// ReasonOwnerUnknown: the owner of a derived object has not been seen yet.
 	ReasonOwnerUnknown Reason = "OwnerUnknown"
+	// ReasonInventoryBehind: a policy compares with objects of the cluster that have not been seen yet.
+	ReasonInventoryBehind Reason = "InventoryBehind"
 )
 
 // Reasons of an error: something of ours broke; the request is refused with a 5xx.

@@ -28,6 +28,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/watch"
@@ -43,15 +44,17 @@ const (
 
 // gate is a running gate: what it consists of, in the order in which it is made.
 type gate struct {
-	log      *slog.Logger
-	audit    *audit.Log
-	tracker  *track.Tracker
-	watch    *watch.Watch  // nil: no cluster
-	scan     *scan.Scanner // nil: no cluster, or switched off
-	reviews  *http.Server
-	probes   *http.Server
-	reload   *certwatcher.CertWatcher // nil: the own authority issues certificates
-	listener net.Listener
+	log     *slog.Logger
+	audit   *audit.Log
+	tracker *track.Tracker
+	watch   *watch.Watch // nil: no cluster
+	// inventory is what policies see of the cluster; nil: no cluster.
+	inventory *watch.Inventory
+	scan      *scan.Scanner // nil: no cluster, or switched off
+	reviews   *http.Server
+	probes    *http.Server
+	reload    *certwatcher.CertWatcher // nil: the own authority issues certificates
+	listener  net.Listener
 	// collectors are the gate's own metrics.
 	collectors []prometheus.Collector
 }
@@ -79,7 +82,8 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		return g, err
 	}
 	store := new(live.Store)
-	if err := g.watchCluster(o, store); err != nil {
+	inventory := policy.NewInventory(o.inventoryMiB << 20)
+	if err := g.watchCluster(o, store, inventory); err != nil {
 		return g, err
 	}
 	builtin, err := account.NewTypes(nil)
@@ -88,9 +92,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	}
 	handler := &webhook.Handler{
 		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
-		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now,
+		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory,
 	}
-	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics())
+	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), inventory.Metrics())
 	if err := g.scanCluster(o, handler.Gate); err != nil {
 		return g, err
 	}
@@ -130,7 +134,7 @@ func version() string {
 	return info.Main.Version
 }
 
-func (g *gate) watchCluster(o serveOptions, store *live.Store) error {
+func (g *gate) watchCluster(o serveOptions, store *live.Store, inventory *policy.Inventory) error {
 	if o.noCluster {
 		return nil
 	}
@@ -138,8 +142,19 @@ func (g *gate) watchCluster(o serveOptions, store *live.Store) error {
 	if err != nil {
 		return fmt.Errorf("cluster: %w (--no-cluster runs without one)", err)
 	}
-	g.watch, err = watch.New(cluster, store, g.log)
+	if g.watch, err = watch.New(cluster, store, g.log); err != nil {
+		return err
+	}
+	g.inventory, err = watch.NewInventory(cluster, inventory, g.policyKinds, g.log)
 	return err
+}
+
+// policyKinds are what the policies of the moment ask to see of the cluster.
+func (g *gate) policyKinds() []policy.Kind {
+	if current := g.tracker.Truth().Current; current != nil {
+		return current.Policies.Inventory()
+	}
+	return nil
 }
 
 // scanCluster prepares the scans in the background.
@@ -265,6 +280,7 @@ func (g *gate) run(ctx context.Context) error {
 	group.Go(func() error { return g.tracker.Run(ctx) })
 	if g.watch != nil {
 		group.Go(func() error { g.watch.Run(ctx); return nil })
+		group.Go(func() error { g.inventory.Run(ctx); return nil })
 	}
 	if g.scan != nil {
 		group.Go(func() error { g.scan.Run(ctx); return nil })

@@ -22,6 +22,7 @@ type serveOptions struct {
 	names               []string
 	kubeconfig          string
 	noCluster           bool
+	inventoryMiB        int64
 	scanInterval        time.Duration
 	logLevel, logFormat string
 }
@@ -50,6 +51,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
+	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	return cmd
