@@ -20,7 +20,7 @@ import (
 
 func newAuditExport() *cobra.Command {
 	var f recordFilter
-	var output, to, cursor string
+	var output, to, cursor, title string
 	var keys, attach []string
 	cmd := &cobra.Command{
 		Use:   "export DIR...",
@@ -31,6 +31,7 @@ func newAuditExport() *cobra.Command {
   csv       the population as a table, a row per record
   ocsf      the decisions as OCSF API Activity events, a line each
   evidence  a ZIP archive that ` + "`commitgate audit verify`" + ` checks offline: records, proofs, checkpoints
+  html      a report to read and to print: who changed what, four eyes, emergencies, refusals, gaps
 
 The first three end with a trailer: how many records it holds, of how many that were read, the first and the last
 sequence number, and the size and root of each shard's checkpoint.
@@ -46,8 +47,14 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 			if cursor != "" && !filter.To.IsZero() {
 				return usage("--cursor with --to: an export that goes on has no end")
 			}
-			if output == "evidence" {
+			if cursor != "" && (output == "evidence" || output == "html") {
+				return usage("--cursor is for jsonl, csv and ocsf")
+			}
+			switch output {
+			case "evidence":
 				return exportEvidence(cmd, args, filter, to, keys, attach)
+			case "html":
+				return exportReport(cmd, args, filter, to, title, keys)
 			}
 			logs, err := openLogs(args, filter)
 			if err != nil {
@@ -72,9 +79,10 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 		},
 	}
 	f.flags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "jsonl", "jsonl, csv, ocsf or evidence")
+	cmd.Flags().StringVarP(&output, "output", "o", "jsonl", "jsonl, csv, ocsf, evidence or html")
 	cmd.Flags().StringVar(&to, "out", "", "file to write; it must not exist")
-	cmd.Flags().StringSliceVar(&keys, "key", nil, "evidence: file with verifier keys to put beside the records")
+	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with verifier keys: html verifies with them first, evidence puts them beside the records")
+	cmd.Flags().StringVar(&title, "title", "", "html: what stands above the report")
 	cmd.Flags().StringArrayVar(&attach, "attach", nil, "evidence: file to add, such as a git bundle of the repository")
 	cmd.Flags().StringVar(&cursor, "cursor", "", "file that remembers where the export ended")
 	return cmd
@@ -91,7 +99,7 @@ func exportAs(ctx context.Context, w io.Writer, output string, logs []export.Log
 	case "ocsf":
 		format = export.OCSF{}
 	default:
-		return export.Trailer{}, usage("-o %s: want jsonl, csv or ocsf", output)
+		return export.Trailer{}, usage("-o %s: want jsonl, csv, ocsf, evidence or html", output)
 	}
 	t, err := export.Write(ctx, w, logs, filter, format, nil)
 	if err != nil {
