@@ -28,9 +28,13 @@ func OpenArmour(signature []byte) (Armour, []byte, error) {
 	if len(signature) > maxSignature {
 		return "", nil, fmt.Errorf("the signature has %d bytes, more than %d", len(signature), maxSignature)
 	}
-	text := strings.TrimRight(strings.ReplaceAll(string(signature), "\r\n", "\n"), " \t\n")
+	text := string(signature)
+	if !strings.HasPrefix(text, "-----BEGIN "+string(ArmourSSH)) { // OpenSSH is strict about lines, the others are not
+		text = trimLines(text)
+	}
+	text = strings.TrimRight(text, "\n")
 	first, rest, _ := strings.Cut(text, "\n")
-	label, ok := strings.CutPrefix(strings.TrimRight(first, " \t"), "-----BEGIN ")
+	label, ok := strings.CutPrefix(first, "-----BEGIN ")
 	if label, ok = cutSuffix(label, "-----", ok); !ok {
 		return "", nil, errors.New("the signature has no armour, or something stands before it")
 	}
@@ -59,6 +63,15 @@ func OpenArmour(signature []byte) (Armour, []byte, error) {
 	return armour, data, nil
 }
 
+// trimLines takes white space from the ends of lines.
+func trimLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " \t\r")
+	}
+	return strings.Join(lines, "\n")
+}
+
 func cutSuffix(s, suffix string, ok bool) (string, bool) {
 	if !ok {
 		return s, false
@@ -70,7 +83,7 @@ func cutSuffix(s, suffix string, ok bool) (string, bool) {
 func openPGPBody(body string) (data, checksum string, err error) {
 	for {
 		line, rest, ok := strings.Cut(body, "\n")
-		if strings.TrimRight(line, " \t") == "" {
+		if line == "" {
 			body = rest
 			break
 		}
@@ -80,17 +93,13 @@ func openPGPBody(body string) (data, checksum string, err error) {
 		body = rest
 	}
 	if i := strings.LastIndexByte(body, '\n'); i >= 0 && strings.HasPrefix(body[i+1:], "=") {
-		return body[:i], strings.TrimRight(body[i+2:], " \t"), nil
+		return body[:i], body[i+2:], nil
 	}
 	return body, "", nil
 }
 
 func decodeBase64(body string) ([]byte, error) {
-	var b strings.Builder
-	for line := range strings.SplitSeq(body, "\n") {
-		b.WriteString(strings.TrimRight(line, " \t"))
-	}
-	data, err := base64.StdEncoding.Strict().DecodeString(b.String())
+	data, err := base64.StdEncoding.Strict().DecodeString(strings.ReplaceAll(body, "\n", ""))
 	if err != nil || len(data) == 0 {
 		return nil, errors.New("the armour holds no canonical base64")
 	}
