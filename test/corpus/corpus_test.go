@@ -143,7 +143,7 @@ func guardsIdentity(r replay.Result) bool {
 	return r.Reason == string(v1alpha1.ReasonAgentIdentityGuarded)
 }
 
-func readFile(t *testing.T, file string) (items []replay.Item, lines []recorded) {
+func readFile(t testing.TB, file string) (items []replay.Item, lines []recorded) {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
@@ -173,7 +173,7 @@ func readFile(t *testing.T, file string) (items []replay.Item, lines []recorded)
 	return items, lines
 }
 
-func load(t *testing.T, commit string) *v1alpha1.Config {
+func load(t testing.TB, commit string) *v1alpha1.Config {
 	t.Helper()
 	bootstrap, err := os.ReadFile("flux.bootstrap.yaml")
 	if err != nil {
@@ -186,7 +186,7 @@ func load(t *testing.T, commit string) *v1alpha1.Config {
 	return cfg
 }
 
-func truthAt(t *testing.T, cfg *v1alpha1.Config, crds []map[string]any) *snapshot.Truth {
+func truthAt(t testing.TB, cfg *v1alpha1.Config, crds []map[string]any) *snapshot.Truth {
 	t.Helper()
 	commit := cfg.Repositories[0].Spec.Anchor.Commit
 	truth, err := track.At(t.Context(), track.AtConfig{
