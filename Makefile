@@ -35,6 +35,15 @@ lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "gofmt these files" >&2; exit 1; }
 	go vet ./...
 
+CONTROLLER_GEN := go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.20.1
+
+.PHONY: generate
+generate: ## the custom resources and generated documents, from their Go source
+	$(CONTROLLER_GEN) object paths=./api/v1alpha1
+	$(CONTROLLER_GEN) crd paths=./api/v1alpha1 output:crd:dir=config/crd
+	mkdir -p charts/commitgate/crds && cp config/crd/commitgate.dev_*.yaml charts/commitgate/crds/
+	go test ./test ./cmd/commitgate -run Document -update
+
 .PHONY: tools
 tools: # what tests and the demo need from the system
 	@missing=; for pair in git:git gpg:gnupg gpgsm:gpgsm ssh-keygen:openssh-client; do \

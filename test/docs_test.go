@@ -135,8 +135,16 @@ func parseFile(t *testing.T, name string) *ast.File {
 	return f
 }
 
-// sentence makes one line of a comment.
-func sentence(comment string) string { return strings.Join(strings.Fields(comment), " ") }
+// sentence makes one line of a comment, without the markers that controller-gen reads.
+func sentence(comment string) string {
+	var words []string
+	for line := range strings.Lines(comment) {
+		if !strings.HasPrefix(line, "+") {
+			words = append(words, strings.Fields(line)...)
+		}
+	}
+	return strings.Join(words, " ")
+}
 
 // compare holds a generated document to what is checked in; -update writes it.
 func compare(t *testing.T, file, want string) {

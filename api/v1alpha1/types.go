@@ -8,6 +8,8 @@ import (
 // APIVersion is what every document of this group says.
 const APIVersion = "commitgate.dev/v1alpha1"
 
+// +kubebuilder:validation:Enum=Enforce;Warn;Audit
+
 // Mode is what becomes of a verdict. It is applied once, after the verdict.
 type Mode string
 
@@ -18,6 +20,8 @@ const (
 	ModeAudit   Mode = "Audit"   // a refusal is recorded only
 )
 
+// +kubebuilder:validation:Enum=Everything;Declared
+
 // Scope is what is guarded.
 type Scope string
 
@@ -26,6 +30,8 @@ const (
 	ScopeEverything Scope = "Everything" // no change that is not from Git, declared or not
 	ScopeDeclared   Scope = "Declared"   // what Git declares is guarded; the rest is left to RBAC
 )
+
+// +kubebuilder:validation:Enum=Flux;ArgoCD;Fleet;ConfigSync;Pipeline
 
 // Preset names a sync agent whose ways are known.
 type Preset string
@@ -39,20 +45,35 @@ const (
 	PresetPipeline   Preset = "Pipeline"   // a CI runner with kubectl or helm
 )
 
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=trepo,categories=commitgate
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Verified,type=string,JSONPath=`.status.conditions[?(@.type=="Verified")].reason`
+// +kubebuilder:printcolumn:name=Commit,type=string,JSONPath=`.status.commit`
+// +kubebuilder:printcolumn:name=Signer,type=string,JSONPath=`.status.signer`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+
 // TrustedRepository is a Git repository, its protected branch, its trust anchor and its signers.
 type TrustedRepository struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              TrustedRepositorySpec `json:"spec"`
+	// Status is written by the gate, and never read by it.
+	Status TrustedRepositoryStatus `json:"status,omitempty,omitzero"`
 }
 
 // TrustedRepositorySpec says what is trusted, and from which commit on.
 type TrustedRepositorySpec struct {
 	// URL to fetch from: https, http, ssh, file, or an absolute path.
+	// +kubebuilder:validation:MinLength=1
 	URL string `json:"url"`
 	// Aliases are other URLs by which agents' objects name the same repository.
 	Aliases []string `json:"aliases,omitempty"`
 	// Branch that is protected, without refs/heads/.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('refs/')",message="the name of a branch, without refs/heads/"
+	// +kubebuilder:validation:MaxLength=255
 	Branch string `json:"branch"`
 	// Anchor is the commit from which history is verified. It and everything before it is vouched for by this document.
 	Anchor Anchor `json:"anchor"`
@@ -87,6 +108,7 @@ type TrustedRepositorySpec struct {
 // Anchor is a trust anchor.
 type Anchor struct {
 	// Commit is a full commit id.
+	// +kubebuilder:validation:Pattern=`^([0-9a-f]{40}|[0-9a-f]{64})$`
 	Commit string `json:"commit"`
 }
 
@@ -137,6 +159,8 @@ type GitsignIdentity struct {
 	IdentityPattern string `json:"identityPattern,omitempty"`
 }
 
+// +kubebuilder:validation:Enum=FirstParent;Full
+
 // History is which commits are verified.
 type History string
 
@@ -156,11 +180,23 @@ type Rule struct {
 	Threshold int `json:"threshold,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,categories=commitgate
+// +kubebuilder:printcolumn:name=Ready,type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name=Mode,type=string,JSONPath=`.spec.mode`
+// +kubebuilder:printcolumn:name=Scope,type=string,JSONPath=`.spec.scope`
+// +kubebuilder:printcolumn:name=Objects,type=integer,JSONPath=`.status.objects`
+// +kubebuilder:printcolumn:name=Exemptions,type=string,JSONPath=`.status.exemptions`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+
 // Gate is what one gate guards, and how.
 type Gate struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 	Spec              GateSpec `json:"spec"`
+	// Status is written by the gate, and never read by it.
+	Status GateStatus `json:"status,omitempty,omitzero"`
 }
 
 // GateSpec is what one gate guards, and how.
@@ -172,22 +208,30 @@ type GateSpec struct {
 	// Scope: Everything (the default) or Declared.
 	Scope Scope `json:"scope,omitempty"`
 	// Overrides of mode and scope, by namespace, kind and reason; the first that matches decides.
+	// +kubebuilder:validation:MaxItems=256
 	Overrides []Override `json:"overrides,omitempty"`
 	// Roots say where in Git the cluster is declared.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
 	Roots []Root `json:"roots"`
 	// Agents are the identities that may apply what Git declares.
+	// +kubebuilder:validation:MinItems=1
 	Agents []Agent `json:"agents"`
 	// Exemptions let somebody change something without Git.
+	// +kubebuilder:validation:MaxItems=1024
 	Exemptions []Exemption `json:"exemptions,omitempty"`
 	// Policies are folders of trusted repositories that hold Rego.
 	Policies []PolicySource `json:"policies,omitempty"`
 	// Window is how long a superseded revision is still accepted from an agent that lags behind; 5m if it is not set.
 	Window metav1.Duration `json:"window,omitempty"`
 	// Connect says who may exec, attach, port-forward and proxy; nobody if it is empty.
+	// +kubebuilder:validation:MaxItems=256
 	Connect []ConnectRule `json:"connect,omitempty"`
 	// ServiceAccount is the gate's own user name; its writes are refused but for dry-runs and its own status.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 }
+
+// +kubebuilder:validation:XValidation:rule="has(self.mode) || has(self.scope)",message="changes neither mode nor scope"
 
 // Override changes mode or scope for some requests.
 type Override struct {
@@ -203,6 +247,9 @@ type Override struct {
 	Scope Scope `json:"scope,omitempty"`
 }
 
+// +kubebuilder:validation:XValidation:rule="has(self.path) != has(self.objects)",message="want either path or objects"
+// +kubebuilder:validation:XValidation:rule="!has(self.path) || has(self.repository)",message="repository is required with path"
+
 // Root is where in Git some of the cluster is declared: a path of a repository, or an agent's object given word for word.
 type Root struct {
 	// Repository names a TrustedRepository. With objects it may be left out: their URL says which.
@@ -213,6 +260,8 @@ type Root struct {
 	Agent string `json:"agent,omitempty"`
 	// Objects are agents' objects (a Flux Kustomization with its GitRepository, an Argo CD Application) that a
 	// bootstrap tool made outside Git, word for word.
+	// +kubebuilder:validation:items:XEmbeddedResource
+	// +kubebuilder:validation:items:XPreserveUnknownFields
 	Objects []runtime.RawExtension `json:"objects,omitempty"`
 }
 
@@ -223,12 +272,16 @@ type Agent struct {
 	// Preset is whose ways it has: Flux, ArgoCD, Fleet, ConfigSync or Pipeline.
 	Preset Preset `json:"preset"`
 	// Users are the exact user names of the agent: system:serviceaccount:flux-system:kustomize-controller.
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:items:Pattern=`^[^*]+$`
 	Users []string `json:"users"`
 	// Impersonates are the exact user names that the agent acts as; such requests carry no proof of a pod.
 	Impersonates []string `json:"impersonates,omitempty"`
 	// Pods, if set, are patterns of "namespace/name" that a token's pod claim must match where it has one.
 	Pods []string `json:"pods,omitempty"`
 }
+
+// +kubebuilder:validation:XValidation:rule="has(self.users) || has(self.groups) || has(self.fields)",message="exempts everybody from everything: want users, groups or fields"
 
 // Exemption lets somebody change something without Git: data, with a reason and an end.
 type Exemption struct {
@@ -251,6 +304,7 @@ type Exemption struct {
 	// Fields are field paths, such as spec.replicas or metadata.annotations[example.com/key]; empty is the whole object.
 	Fields []string `json:"fields,omitempty"`
 	// Reason why this is right, for whoever reviews it.
+	// +kubebuilder:validation:MinLength=1
 	Reason string `json:"reason"`
 	// Expires is when it ends; not set is never.
 	Expires *metav1.Time `json:"expires,omitempty"`
@@ -263,6 +317,8 @@ type PolicySource struct {
 	// Path of the folder.
 	Path string `json:"path"`
 }
+
+// +kubebuilder:validation:XValidation:rule="has(self.users) || has(self.groups)",message="allows nobody: want users or groups"
 
 // ConnectRule allows CONNECT requests.
 type ConnectRule struct {

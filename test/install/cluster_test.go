@@ -91,6 +91,8 @@ func TestInstalled(t *testing.T) {
 	if _, err := c.Kubectl(ctx, installer, "", "--namespace=commitgate", "scale", "statefulset", "commitgate", "--replicas=2"); err != nil {
 		t.Errorf("an administrator of the gate is refused: %v", err)
 	}
+	customResources(t, c, installer)
+
 	// No deadlock: the controllers of Kubernetes may still make the gate's own pods.
 	err = eventually(ctx, func() error {
 		out, err := c.Kubectl(ctx, installer, "", "--namespace=commitgate", "get", "pods", "--output=name")
@@ -101,5 +103,48 @@ func TestInstalled(t *testing.T) {
 	})
 	if err != nil {
 		t.Errorf("the StatefulSet controller cannot make the gate's pods: %v", err)
+	}
+}
+
+// customResources tries what the schemas let in: the YAML of a configuration file, and nothing that the gate would refuse to start with.
+func customResources(t *testing.T, c *cluster.Cluster, kubeconfig string) {
+	const good = `
+apiVersion: commitgate.dev/v1alpha1
+kind: TrustedRepository
+metadata: {name: infra}
+spec: {url: "https://git.example.org/infra.git", branch: main, anchor: {commit: abcdef1111111111111111111111111111111111}}
+---
+apiVersion: commitgate.dev/v1alpha1
+kind: Gate
+metadata: {name: test}
+spec:
+  cluster: test
+  mode: Audit
+  agents: [{name: flux, preset: Flux, users: ["system:serviceaccount:flux-system:kustomize-controller"]}]
+  roots:
+  - objects: [{apiVersion: kustomize.toolkit.fluxcd.io/v1, kind: Kustomization, metadata: {name: apps, namespace: flux-system}, spec: {path: ./apps}}]
+  - {repository: infra, path: clusters/test}
+  exemptions: [{name: hpa, fields: [spec.replicas], reason: autoscaling, expires: "2030-01-01T00:00:00Z"}]
+`
+	if out, err := c.Kubectl(t.Context(), kubeconfig, good, "apply", "--filename=-"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := c.Kubectl(t.Context(), kubeconfig, "", "get", "gates,trustedrepositories", "--output=yaml")
+	if err != nil || !strings.Contains(out, "path: ./apps") {
+		t.Errorf("the agent's object did not come back word for word: %v\n%s", err, out)
+	}
+	for change, want := range map[string]string{
+		"mode: Audit=mode: Off": "Unsupported value",
+		"path: clusters/test}=path: clusters/test, objects: [{apiVersion: v1, kind: ConfigMap}]}": "either path or objects",
+		"branch: main=branch: refs/heads/main":                         "without refs/heads/",
+		"commit: abcdef1111=commit: abc":                               "should match",
+		"fields: [spec.replicas], =":                                   "exempts everybody",
+		"kustomize-controller\"]=*\"]":                                 "should match",
+	} {
+		old, new, _ := strings.Cut(change, "=")
+		_, err := c.Kubectl(t.Context(), kubeconfig, strings.Replace(good, old, new, 1), "apply", "--filename=-", "--dry-run=server")
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want a refusal that says %q", change, err, want)
+		}
 	}
 }

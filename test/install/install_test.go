@@ -80,6 +80,9 @@ func render(t *testing.T, c *chart.Chart, vals map[string]any) (map[string]objec
 		return nil, "", err
 	}
 	objects, notes := map[string]object{}, ""
+	for _, crd := range c.CRDObjects() {
+		read(t, crd.Name, string(crd.File.Data), objects)
+	}
 	for name, text := range files {
 		if path.Base(name) == "NOTES.txt" {
 			notes = text
