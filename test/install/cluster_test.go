@@ -136,10 +136,10 @@ spec:
 	for change, want := range map[string]string{
 		"mode: Audit=mode: Off": "Unsupported value",
 		"path: clusters/test}=path: clusters/test, objects: [{apiVersion: v1, kind: ConfigMap}]}": "either path or objects",
-		"branch: main=branch: refs/heads/main":                         "without refs/heads/",
-		"commit: abcdef1111=commit: abc":                               "should match",
-		"fields: [spec.replicas], =":                                   "exempts everybody",
-		"kustomize-controller\"]=*\"]":                                 "should match",
+		"branch: main=branch: refs/heads/main":                                                    "without refs/heads/",
+		"commit: abcdef1111=commit: abc":                                                          "should match",
+		"fields: [spec.replicas], =":                                                              "exempts everybody",
+		"kustomize-controller\"]=*\"]":                                                            "should match",
 	} {
 		old, new, _ := strings.Cut(change, "=")
 		_, err := c.Kubectl(t.Context(), kubeconfig, strings.Replace(good, old, new, 1), "apply", "--filename=-", "--dry-run=server")
