@@ -44,7 +44,7 @@ type argoSource struct {
 	Ref            string         `json:"ref,omitempty"`
 	Directory      *argoDirectory `json:"directory,omitempty"`
 	Kustomize      *argoKustomize `json:"kustomize,omitempty"`
-	Helm           map[string]any `json:"helm,omitempty"`
+	Helm           *argoHelm      `json:"helm,omitempty"`
 	Plugin         map[string]any `json:"plugin,omitempty"`
 }
 
@@ -117,14 +117,31 @@ func (u *applicationUnit) waits(*renderer, bool) string { return "" }
 
 // taken: the commit itself may stand in what is rendered.
 func (u *applicationUnit) taken(r *renderer) string {
+	taken := ""
 	for _, s := range u.spec.allSources() {
-		if s.Kustomize != nil && s.Kustomize.CommonAnnotationsEnvsubst {
+		if s.Kustomize != nil && s.Kustomize.CommonAnnotationsEnvsubst || s.Helm != nil && strings.Contains(specText(s.Helm), "ARGOCD_APP_REVISION") {
 			if t := r.repositoryOf(s.RepoURL); t != nil {
-				return string(r.revisions[t.Name].commit)
+				taken += string(r.revisions[t.Name].commit) + "\n"
 			}
 		}
 	}
-	return ""
+	if u.charts(r) {
+		taken += fmt.Sprintf("%q %q", r.in.Kubernetes, r.declaredVersions())
+	}
+	return taken
+}
+
+// charts tells whether Helm is asked for one of the sources.
+func (u *applicationUnit) charts(r *renderer) bool {
+	return slices.ContainsFunc(u.spec.allSources(), func(s argoSource) bool {
+		t, _ := r.argoRepository(s)
+		p, err := git.ParsePath(s.Path)
+		if t == nil || err != nil || s.Directory != nil || s.Kustomize != nil {
+			return false
+		}
+		chart, err := r.usesChart(file{t.Name, p})
+		return err == nil && (chart || s.Helm != nil)
+	})
 }
 
 func (s *applicationSpec) allSources() []argoSource {
@@ -183,19 +200,15 @@ func (r *renderer) unfollow(a *about, b *Build, format string, args ...any) erro
 }
 
 func (u *applicationUnit) readSource(r *renderer, b *Build, s argoSource) error {
-	t := r.repositoryOf(s.RepoURL)
 	switch {
 	case s.Chart != "":
 		return r.unfollow(&u.self, b, "chart %s comes from the network, not from a verified commit", s.Chart)
-	case t == nil:
-		return r.unfollow(&u.self, b, "%s is not the URL or an alias of a trusted repository", s.RepoURL)
 	case s.Plugin != nil:
 		return r.unfollow(&u.self, b, "a config management plugin would run programs")
 	}
-	if revision := s.TargetRevision; revision != "" && revision != "HEAD" {
-		if why := r.follows(t, revision); why != "" {
-			return r.unfollow(&u.self, b, "%s", why)
-		}
+	t, why := r.argoRepository(s)
+	if t == nil {
+		return r.unfollow(&u.self, b, "%s", why)
 	}
 	p, err := git.ParsePath(s.Path)
 	if err != nil {
@@ -215,6 +228,20 @@ func (u *applicationUnit) readSource(r *renderer, b *Build, s argoSource) error 
 	return u.readFolder(r, b, at, s)
 }
 
+// argoRepository is the repository of a source, nil and why if it is not followed.
+func (r *renderer) argoRepository(s argoSource) (*v1alpha1.TrustedRepository, string) {
+	t := r.repositoryOf(s.RepoURL)
+	if t == nil {
+		return nil, s.RepoURL + " is not the URL or an alias of a trusted repository"
+	}
+	if revision := s.TargetRevision; revision != "" && revision != "HEAD" {
+		if why := r.follows(t, revision); why != "" {
+			return nil, why
+		}
+	}
+	return t, ""
+}
+
 func (u *applicationUnit) readFolder(r *renderer, b *Build, at file, s argoSource) error {
 	overridden, err := u.override(r, b, at, &s)
 	if err != nil {
@@ -225,11 +252,14 @@ func (u *applicationUnit) readFolder(r *renderer, b *Build, at file, s argoSourc
 	if err != nil {
 		return err
 	}
+	chart, err := r.usesChart(at)
 	switch {
+	case err != nil:
+		return err
+	case s.Directory == nil && s.Kustomize == nil && (s.Helm != nil || chart): // Argo CD looks for a chart first
+		return u.helm(r, b, at, s.Helm)
 	case s.Directory == nil && (s.Kustomize != nil || kustomization):
 		return u.kustomize(r, b, at, s.Kustomize)
-	case s.Directory == nil && s.Helm != nil:
-		return r.unfollow(&u.self, b, "Helm")
 	}
 	rules := folderRules{extensions: []string{".yaml", ".yml", ".json"}, lenient: true, followsLinks: true, refused: ".jsonnet"}
 	if d := s.Directory; d != nil {
@@ -288,14 +318,18 @@ func (u *applicationUnit) dress(r *renderer, o *Object) bool {
 	if !r.place(o, u.spec.Destination.Namespace, fmt.Sprintf(", and %s has no destination.namespace", u.self.name())) {
 		return false
 	}
-	hooks := o.annotation("argocd.argoproj.io/hook")
-	if hooks == "" {
-		hooks = o.annotation("helm.sh/hook")
+	hook := o.annotation("argocd.argoproj.io/hook")
+	if ofHelm := helmHooks(o); hook == "" && len(ofHelm) > 0 {
+		// Argo CD makes some of Helm's hooks its own, and leaves the others (tests, rollbacks) out.
+		if !slices.ContainsFunc(ofHelm, func(h string) bool { return argoHooksOfHelm(h) }) {
+			return false
+		}
+		hook = ofHelm[0]
 	}
-	if hooks == "Skip" {
+	if hook == "Skip" {
 		return false
 	}
-	if o.Apply.Hook = hooks != "" && hooks != "crd-install"; o.Apply.Hook {
+	if o.Apply.Hook = hook != ""; o.Apply.Hook {
 		o.addFinalizer("argocd.argoproj.io/hook-finalizer")
 	}
 	options := u.options(o)
@@ -337,6 +371,14 @@ func (u *applicationUnit) ignored(o *Object) []string {
 		}
 	}
 	return fields
+}
+
+func argoHooksOfHelm(hook string) bool {
+	switch hook {
+	case "pre-install", "pre-upgrade", "post-install", "post-upgrade", "pre-delete", "post-delete":
+		return true
+	}
+	return false
 }
 
 // options are the sync options that hold for an object: its own over the application's.

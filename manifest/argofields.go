@@ -21,6 +21,15 @@ func fieldOfPointer(pointer string) string {
 	return b.String() + "**"
 }
 
+// fieldPath writes a field path.
+func fieldPath(steps []string) string {
+	var b strings.Builder
+	for i, step := range steps {
+		writeField(&b, i, step)
+	}
+	return b.String()
+}
+
 // writeField adds a step to a field path: .name where it reads as one, [name] where it does not.
 func writeField(b *strings.Builder, i int, name string) {
 	switch {

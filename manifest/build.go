@@ -231,7 +231,7 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	if builtinScope(gk) == scopeUnknown {
 		b.scopes[gk] = r.scopes[gk]
 	}
-	o.Source.Inputs, o.implied = doc.inputs, doc.implied
+	o.Source.Inputs, o.Opaque, o.implied, o.crd = doc.inputs, doc.opaque, doc.implied, doc.crd
 	if doc.implied {
 		o.Source.Repository = a.at.Repository
 	}

@@ -55,4 +55,6 @@ type Object struct {
 
 	// implied: the agent makes the object only where it is not there (Argo CD's CreateNamespace).
 	implied bool
+	// crd: it stands in the crds folder of a chart.
+	crd bool
 }

@@ -21,6 +21,15 @@ type Input struct {
 	Verified     map[string]signing.Verified  // the commit to render, by repository name
 	Previous     *Set                         // of the revision before, nil at first: what did not change is taken over, with the same *Object pointers
 	Limits       Limits                       // zero value: the defaults
+	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
+	// API versions; those of CRDs in Git are always added.
+	Kubernetes Kubernetes
+}
+
+// Kubernetes is what charts ask of the cluster (.Capabilities).
+type Kubernetes struct {
+	Version     string   // such as v1.36.1
+	APIVersions []string // such as monitoring.coreos.com/v1
 }
 
 // Limits bound one rendering. A zero field is its default.
@@ -96,6 +105,9 @@ func render(ctx context.Context, in Input, revisions map[string]revision) (*Set,
 	if err := r.renderUnits(); err != nil {
 		return nil, err
 	}
+	if err := r.renderChartsAgain(); err != nil {
+		return nil, err
+	}
 	r.settle()
 	set := r.merge()
 	if len(r.problems) > 0 {
@@ -112,11 +124,13 @@ type renderer struct {
 	limits    Limits
 	previous  map[unitID]*Build
 	scopes    map[groupKind]scope // as far as CRDs were found
+	versions  map[string]bool     // API versions of CRDs that were found
 
 	sources   map[sourceKey]*source
 	values    map[Key]*Object // ConfigMaps and Secrets, for those who take values from them
 	missed    map[Key]Source  // values that were taken for absent, and by whom
 	pending   []unit
+	chartsToo bool // charts come last: they ask which API versions there are
 	known     map[unitID]unit
 	builds    []*Build
 	problems  Problems
@@ -133,7 +147,7 @@ type renderer struct {
 func newRenderer(ctx context.Context, in Input, revisions map[string]revision, limits Limits) *renderer {
 	r := &renderer{
 		ctx: ctx, in: in, revisions: revisions, limits: limits,
-		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, sources: map[sourceKey]*source{},
+		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
 		values: map[Key]*Object{}, missed: map[Key]Source{}, known: map[unitID]unit{},
 	}
 	if in.Previous != nil {
@@ -184,7 +198,7 @@ func (r *renderer) renderUnits() error {
 			if err := r.stop(); err != nil {
 				return err
 			}
-			if u.waits(r, last) != "" {
+			if !r.chartsToo && r.isChart(u) || u.waits(r, last) != "" {
 				r.pending = append(r.pending, u)
 				continue
 			}
@@ -196,6 +210,8 @@ func (r *renderer) renderUnits() error {
 		switch {
 		case progress:
 			last = false
+		case !r.chartsToo:
+			r.chartsToo = true
 		case last:
 			for _, u := range r.pending {
 				r.unfollowed(u.about().at, "%s", u.waits(r, true))
@@ -206,6 +222,39 @@ func (r *renderer) renderUnits() error {
 		}
 	}
 	return nil
+}
+
+// renderChartsAgain renders the charts that asked for API versions before all of them were found. Three times is enough for charts whose
+// definitions bring out the definitions of others.
+func (r *renderer) renderChartsAgain() error {
+	for range 3 {
+		stale := slices.Clone(r.builds)
+		stale = slices.DeleteFunc(stale, func(b *Build) bool {
+			u := r.known[b.id]
+			return !r.isChart(u) || u.taken(r) == b.taken
+		})
+		if len(stale) == 0 {
+			return nil
+		}
+		for _, b := range stale {
+			r.builds = slices.DeleteFunc(r.builds, func(other *Build) bool { return other == b })
+			r.objects -= len(b.Objects)
+			r.unfollows = slices.DeleteFunc(r.unfollows, func(p Problem) bool { return slices.Contains(b.unfollows, p) })
+			if err := r.renderUnit(r.known[b.id]); err != nil {
+				return err
+			}
+		}
+		if err := r.renderUnits(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isChart tells whether Helm renders a unit, or a part of it.
+func (r *renderer) isChart(u unit) bool {
+	c, ok := u.(interface{ charts(*renderer) bool })
+	return ok && c.charts(r)
 }
 
 func (r *renderer) renderUnit(u unit) error {

@@ -102,12 +102,15 @@ func (r *renderer) meet(o *Object, above *about) bool {
 	case "apiextensions.k8s.io":
 		if gk, s := crdScope(o.Content); s != scopeUnknown {
 			r.scopes[gk] = s
+			r.noteVersions(o)
 			return true
 		}
 	case agent.FluxSourceGroup:
 		return r.meetFluxSource(o)
 	case agent.FluxKustomizeGroup:
 		return o.Kind == "Kustomization" && r.meetFluxKustomization(o, above)
+	case agent.FluxHelmGroup:
+		return o.Kind == "HelmRelease" && r.meetHelmRelease(o, above)
 	case argoGroup:
 		return o.Kind == "Application" && r.meetApplication(o, above)
 	}

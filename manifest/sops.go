@@ -34,11 +34,7 @@ func encryptedPaths(v any, at []string, found *[]string) {
 		}
 	case string:
 		if strings.HasPrefix(v, "ENC[AES256_GCM,") && strings.HasSuffix(v, "]") {
-			var b strings.Builder
-			for i, step := range at {
-				writeField(&b, i, step)
-			}
-			*found = append(*found, b.String())
+			*found = append(*found, fieldPath(at))
 		}
 	}
 }

@@ -24,6 +24,8 @@ type document struct {
 	path    git.Path
 	line    int
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
+	opaque  []string   // field paths whose values cannot be known
+	crd     bool       // it stands in the crds folder of a chart
 	implied bool       // no file declares it: the agent makes it where it is not there
 }
 
@@ -60,6 +62,19 @@ const (
 // differently: duplicate keys, aliases that explode. Empty documents are left out; what a document holds is not judged here, but it must be a
 // map. An error is a *syntaxError.
 func parse(file git.Path, data []byte, as dialect) ([]*document, error) {
+	return parseStream(file, data, converter{dialect: as})
+}
+
+// parseRendered reads what templates have made, as Helm does: of a key that stands twice the last counts, and lines say nothing.
+func parseRendered(file git.Path, data []byte) ([]*document, error) {
+	docs, err := parseStream(file, data, converter{lastWins: true})
+	for _, doc := range docs {
+		doc.line = 0
+	}
+	return docs, err
+}
+
+func parseStream(file git.Path, data []byte, with converter) ([]*document, error) {
 	if path.Ext(string(file)) == ".json" {
 		return parseJSON(file, data)
 	}
@@ -74,7 +89,7 @@ func parse(file git.Path, data []byte, as dialect) ([]*document, error) {
 		if err != nil {
 			return docs, yamlError(err)
 		}
-		c := converter{dialect: as}
+		c := with
 		value, err := c.value(&node, 0)
 		if err != nil {
 			return docs, err
@@ -134,9 +149,10 @@ func describe(value any) string {
 
 // converter makes values of one document's nodes.
 type converter struct {
-	dialect dialect
-	values  int            // made so far, aliases expanded
-	open    []*yamlv3.Node // the anchored nodes that are being expanded
+	dialect  dialect
+	lastWins bool           // a key may stand twice
+	values   int            // made so far, aliases expanded
+	open     []*yamlv3.Node // the anchored nodes that are being expanded
 }
 
 func (c *converter) value(n *yamlv3.Node, depth int) (any, error) {
@@ -198,7 +214,7 @@ func (c *converter) mapping(n *yamlv3.Node, depth int) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if first, ok := lines[key]; ok {
+		if first, ok := lines[key]; ok && !c.lastWins {
 			return nil, syntaxf(k.Line, "the key %q stands twice in one map, first in line %d: only one of them would count", key, first)
 		}
 		lines[key] = k.Line

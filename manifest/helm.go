@@ -1,0 +1,113 @@
+package manifest
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+
+	"github.com/commitgate/commitgate/git"
+)
+
+// helm renders a chart, and adds what it makes to the build.
+func (r *renderer) helm(b *Build, at file, o helmOptions) error {
+	tree, err := r.tree(at.repository)
+	if err != nil {
+		return err
+	}
+	o.kubeVersion = cmpOr(o.kubeVersion, r.in.Kubernetes.Version)
+	o.apiVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.apiVersions)
+	with := digestOptions(o)
+	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
+		same, err := r.unchanged(old.rendered[at].inputs)
+		if err != nil {
+			return err
+		}
+		if same {
+			b.take(at, old.rendered[at])
+			return nil
+		}
+	}
+	docs, inputs, err := helmTemplate(r.ctx, tree, at.path, o)
+	var refused *refusedFile
+	switch {
+	case errors.As(err, &refused):
+		r.problem(Source{Repository: at.repository, Path: refused.path}, "%v", refused.err)
+		return errReported
+	case err != nil && r.stop() != nil:
+		return r.stop()
+	case err != nil:
+		r.problem(Source{Repository: at.repository, Path: at.path}, "%v", err)
+		return errReported
+	}
+	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: docs}
+	for _, p := range inputs {
+		if err := r.recordInput(made.inputs, file{at.repository, p}); err != nil {
+			return err
+		}
+	}
+	for _, doc := range docs {
+		doc.inputs = inputs
+	}
+	b.take(at, made)
+	return nil
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func digestOptions(o helmOptions) string {
+	text := specText([]any{o.release, o.namespace, o.values, o.chartValues, o.kubeVersion, o.apiVersions, o.crds})
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// valuesFile reads a values file of the tree, noted as an input of the build.
+func (r *renderer) valuesFile(b *Build, f file) (map[string]any, bool, error) {
+	id, err := r.input(b, f)
+	if err != nil || id == "" {
+		return nil, false, err
+	}
+	data, err := r.readBytes(f)
+	if err != nil {
+		return nil, false, err
+	}
+	values, err := common.ReadValues(data)
+	if err != nil {
+		r.problem(Source{Repository: f.repository, Path: f.path}, "%v", err)
+		return nil, false, errReported
+	}
+	return values, true, nil
+}
+
+// mergeValues lays values over others, map by map, as Helm merges values files.
+func mergeValues(base, over map[string]any) map[string]any { return loader.MergeMaps(base, over) }
+
+// declaredVersions are the API versions of the kinds that CRDs in Git define, as charts ask for them: group/version, and group/version/Kind.
+func (r *renderer) declaredVersions() []string {
+	var versions []string
+	for v := range r.versions {
+		versions = append(versions, v)
+	}
+	slices.Sort(versions)
+	return versions
+}
+
+// crdVersions are the API versions that a CustomResourceDefinition serves.
+func crdVersions(content map[string]any) []string {
+	var versions []string
+	spec := childMap(content, "spec")
+	for _, v := range listOf(spec["versions"]) {
+		version, _ := v.(map[string]any)
+		gv := text(spec, "group") + "/" + text(version, "name")
+		versions = append(versions, gv, gv+"/"+text(childMap(spec, "names"), "kind"))
+	}
+	return versions
+}

@@ -1,0 +1,306 @@
+package manifest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	"helm.sh/helm/v4/pkg/chart/loader/archive"
+	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
+	"helm.sh/helm/v4/pkg/engine"
+	"helm.sh/helm/v4/pkg/ignore"
+
+	"github.com/commitgate/commitgate/git"
+)
+
+// helmOptions are what a release gives to a chart.
+type helmOptions struct {
+	release, namespace string
+	values             map[string]any
+	chartValues        map[string]any // in the place of the chart's own values.yaml; nil: those
+	kubeVersion        string         // "" is that of the Kubernetes libraries in this program
+	apiVersions        []string       // served by the cluster beside the built-in ones
+	crds               bool           // also what stands in crds/
+}
+
+// helmTemplate renders a chart of the tree as `helm template` does, without a cluster: lookup finds nothing. What a chart makes up anew each time
+// (a random password, a certificate, the time) or what depends on how often it was upgraded cannot be known: those values come as opaque paths, by
+// document. inputs are the files and folders that were read.
+func helmTemplate(ctx context.Context, tree fs.FS, dir git.Path, o helmOptions) (docs []*document, inputs []git.Path, err error) {
+	type result struct {
+		docs   []*document
+		inputs []git.Path
+		err    error
+	}
+	done := make(chan result, 1)
+	go func() { // a template cannot be interrupted: at the end of ctx it is left to end by itself
+		var made result
+		defer func() {
+			if p := recover(); p != nil {
+				made.err = fmt.Errorf("helm gave up: %v", p)
+			}
+			done <- made
+		}()
+		h := &helmChart{tree: tree, seen: map[git.Path]bool{}}
+		made.docs, made.err = h.template(dir, o)
+		made.inputs = slices.Sorted(maps.Keys(h.seen))
+	}()
+	select {
+	case made := <-done:
+		return made.docs, made.inputs, made.err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	}
+}
+
+// helmChart reads charts out of a tree.
+type helmChart struct {
+	tree fs.FS
+	seen map[git.Path]bool
+}
+
+func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
+	first, err := h.render(dir, o, false)
+	if err != nil {
+		return nil, err
+	}
+	if first.steady {
+		return first.docs, nil
+	}
+	second, err := h.render(dir, o, true)
+	if err != nil {
+		return nil, err
+	}
+	for i, doc := range first.docs {
+		if i < len(second.docs) {
+			differing(doc.content, second.docs[i].content, nil, &doc.opaque)
+		}
+	}
+	return first.docs, nil
+}
+
+// differing finds the leaves that two renderings do not have in common.
+func differing(a, b any, at []string, found *[]string) {
+	switch a := a.(type) {
+	case map[string]any:
+		b, _ := b.(map[string]any)
+		for _, k := range slices.Sorted(maps.Keys(a)) {
+			differing(a[k], b[k], append(at[:len(at):len(at)], k), found)
+		}
+	case []any:
+		b, _ := b.([]any)
+		for i, item := range a {
+			var other any
+			if i < len(b) {
+				other = b[i]
+			}
+			differing(item, other, append(at[:len(at):len(at)], "*"), found)
+		}
+	default:
+		if a != b {
+			if p := fieldPath(at); !slices.Contains(*found, p) {
+				*found = append(*found, p)
+			}
+		}
+	}
+}
+
+// unsteady finds the functions and fields of templates that do not give the same each time.
+func unsteady(templates []*common.File) bool {
+	pattern := regexp.MustCompile(`\b(rand[A-Z][A-Za-z]*|randInt|gen[A-Z][A-Za-z]*|uuidv4|now|ago|shuffle|bcrypt|htpasswd|encryptAES|derivePassword|date[A-Za-z]*|htmlDate[A-Za-z]*|` +
+		`IsInstall|IsUpgrade|Revision|lookup)\b`)
+	return slices.ContainsFunc(templates, func(f *common.File) bool { return pattern.Match(f.Data) })
+}
+
+type helmRendering struct {
+	docs   []*document
+	steady bool // a second rendering would say the same
+}
+
+func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRendering, error) {
+	var made helmRendering
+	c, err := h.load(dir, 0)
+	if err != nil {
+		return made, err
+	}
+	if o.chartValues != nil {
+		c.Values = o.chartValues
+	}
+	values := deepCopy(o.values)
+	if err := chartutil.ProcessDependencies(c, values); err != nil {
+		return made, fmt.Errorf("dependencies of chart %s: %w", c.Name(), err)
+	}
+	capabilities := common.DefaultCapabilities.Copy()
+	if o.kubeVersion != "" {
+		v, err := common.ParseKubeVersion(o.kubeVersion)
+		if err != nil {
+			return made, fmt.Errorf("kubeVersion %s: %w", o.kubeVersion, err)
+		}
+		capabilities.KubeVersion = *v
+	}
+	capabilities.APIVersions = append(slices.Clip(capabilities.APIVersions), o.apiVersions...)
+	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.String()) {
+		return made, fmt.Errorf("chart %s wants Kubernetes %s, and the cluster is taken for %s", c.Name(), want, capabilities.KubeVersion.String())
+	}
+	release := common.ReleaseOptions{Name: o.release, Namespace: o.namespace, Revision: 1, IsInstall: !upgrade, IsUpgrade: upgrade}
+	if upgrade {
+		release.Revision = 2
+	}
+	// The chart's JSON schema is the agent's to check: one may name schemas of the network, and it changes nothing of what is rendered.
+	input, err := util.ToRenderValuesWithSchemaValidation(c, values, release, capabilities, true)
+	if err != nil {
+		return made, fmt.Errorf("values of chart %s: %w", c.Name(), err)
+	}
+	files, err := engine.Engine{}.Render(c, input)
+	if err != nil {
+		return made, err
+	}
+	made.steady = steady(c)
+	return made, h.collect(&made, dir, c, files, o.crds)
+}
+
+func steady(c *chart.Chart) bool {
+	return !unsteady(c.Templates) && !slices.ContainsFunc(c.Dependencies(), func(d *chart.Chart) bool { return !steady(d) })
+}
+
+// collect makes documents of what the templates gave.
+func (h *helmChart) collect(made *helmRendering, dir git.Path, c *chart.Chart, files map[string]string, crds bool) error {
+	add := func(name string, text []byte, crd bool) error {
+		at := h.locate(dir, name)
+		docs, err := parseRendered(at, text)
+		for _, doc := range docs {
+			doc.crd = crd
+			if kind, _ := kindOf(doc.content); kind.kind != "" {
+				made.docs = append(made.docs, doc)
+			}
+		}
+		var syntax *syntaxError
+		if errors.As(err, &syntax) {
+			return &refusedFile{at, fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
+		}
+		return err
+	}
+	if crds {
+		for _, crd := range c.CRDObjects() {
+			if err := add(crd.Filename, crd.File.Data, true); err != nil {
+				return err
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if strings.HasSuffix(name, "NOTES.txt") || strings.HasPrefix(path.Base(name), "_") || strings.TrimSpace(files[name]) == "" {
+			continue
+		}
+		if err := add(name, []byte(files[name]), false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// locate is the file of a chart's template: its name begins with that of the chart. What is packed in an archive stands for itself in Chart.yaml.
+func (h *helmChart) locate(dir git.Path, name string) git.Path {
+	if _, below, ok := strings.Cut(name, "/"); ok {
+		if p := join(dir, below); h.isFile(p) {
+			return p
+		}
+	}
+	return join(dir, "Chart.yaml")
+}
+
+func (h *helmChart) isFile(p git.Path) bool {
+	info, err := fs.Stat(h.tree, string(p))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// load loads a chart with what it depends on: from charts/, or from a folder of the tree (repository: file://…).
+func (h *helmChart) load(dir git.Path, depth int) (*chart.Chart, error) {
+	if depth > 16 {
+		return nil, fmt.Errorf("chart %s: its dependencies lead in a circle", dir)
+	}
+	files, err := h.files(dir)
+	if err != nil {
+		return nil, err
+	}
+	c, err := loader.LoadFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("chart %s: %w", dir, err)
+	}
+	for _, d := range c.Metadata.Dependencies {
+		if slices.ContainsFunc(c.Dependencies(), func(have *chart.Chart) bool { return have.Name() == d.Name }) {
+			continue
+		}
+		local, ok := strings.CutPrefix(d.Repository, "file://")
+		if !ok {
+			return nil, fmt.Errorf("chart %s depends on %s of %s, which is not in its charts folder: put it there, nothing is fetched", dir, d.Name, d.Repository)
+		}
+		below, err := h.load(join(dir, local), depth+1)
+		if err != nil {
+			return nil, err
+		}
+		c.AddDependency(below)
+	}
+	return c, nil
+}
+
+// files are the files of a chart's folder, but for those that its .helmignore names.
+func (h *helmChart) files(dir git.Path) ([]*archive.BufferedFile, error) {
+	h.seen[dir] = true
+	rules := ignore.Empty()
+	if text, err := fs.ReadFile(h.tree, string(join(dir, ignore.HelmIgnore))); err == nil {
+		if rules, err = ignore.Parse(bytes.NewReader(text)); err != nil {
+			return nil, &refusedFile{join(dir, ignore.HelmIgnore), err}
+		}
+	}
+	rules.AddDefaults()
+	var files []*archive.BufferedFile
+	var size int64
+	err := fs.WalkDir(h.tree, string(dir), func(name string, entry fs.DirEntry, err error) error {
+		below := strings.TrimPrefix(strings.TrimPrefix(name, string(dir)), "/")
+		if err != nil || below == "" || git.Path(name) == dir {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		switch ignored := rules.Ignore(below, info); {
+		case ignored && entry.IsDir():
+			return fs.SkipDir
+		case ignored, entry.IsDir():
+			return nil
+		case !info.Mode().IsRegular():
+			return &refusedFile{git.Path(name), errors.New("a symbolic link or submodule in a chart, which is not followed")}
+		}
+		if size += info.Size(); info.Size() > archive.MaxDecompressedFileSize || size > archive.MaxDecompressedChartSize {
+			return &refusedFile{git.Path(name), errors.New("the chart is larger than Helm takes")}
+		}
+		data, err := fs.ReadFile(h.tree, name)
+		files = append(files, &archive.BufferedFile{Name: below, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})
+		return err
+	})
+	return files, err
+}
+
+// deepCopy copies values, which Helm changes.
+func deepCopy(values map[string]any) map[string]any {
+	out := make(map[string]any, len(values))
+	for k, v := range values {
+		if m, ok := v.(map[string]any); ok {
+			v = deepCopy(m)
+		}
+		out[k] = v
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package manifest
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"strings"
+)
+
+// helmHooks are the events at which Helm makes an object, nil if it is no hook. crd-install is Helm 2's way to say CRD.
+func helmHooks(o *Object) []string {
+	var hooks []string
+	for h := range strings.SplitSeq(o.annotation("helm.sh/hook"), ",") {
+		if h = strings.ToLower(strings.TrimSpace(h)); h != "" && h != "crd-install" {
+			hooks = append(hooks, h)
+		}
+	}
+	return hooks
+}
+
+// postRender lets kustomize patch what the chart has made, as helm-controller does (internal/postrender); not what stands in crds/.
+func (u *helmUnit) postRender(r *renderer, b *Build) error {
+	for _, p := range u.spec.PostRenderers {
+		if p.Kustomize == nil {
+			continue
+		}
+		k := map[string]any{"resources": []string{"helm-output.yaml"}, "patches": p.Kustomize.Patches, "images": p.Kustomize.Images}
+		kustomization, err := json.Marshal(k)
+		if err != nil {
+			return err
+		}
+		var output bytes.Buffer
+		var kept, before []*document
+		for _, doc := range b.documents {
+			if doc.crd || doc.implied {
+				kept = append(kept, doc)
+				continue
+			}
+			text, err := json.Marshal(doc.content)
+			if err != nil {
+				return err
+			}
+			output.WriteString("---\n" + string(text) + "\n")
+			before = append(before, doc)
+		}
+		tree := overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": kustomization, "helm-output.yaml": output.Bytes()}}
+		docs, _, err := kustomizeBuild(r.ctx, tree, ".")
+		switch {
+		case err != nil && r.stop() != nil:
+			return r.stop()
+		case err != nil:
+			r.problem(u.self.at, "%s: postRenderers: %v", u.self.name(), err)
+			return errReported
+		}
+		for _, doc := range docs {
+			doc.path, doc.line, doc.inputs = b.Path, 0, nil
+			for _, was := range before {
+				if identity(was.content) == identity(doc.content) {
+					doc.path, doc.line, doc.inputs, doc.opaque = was.path, was.line, was.inputs, was.opaque
+				}
+			}
+		}
+		b.documents = append(kept, docs...)
+	}
+	return nil
+}
+
+// identity tells the documents of one rendering apart.
+func identity(content map[string]any) Key {
+	gk, _ := kindOf(content)
+	metadata := childMap(content, "metadata")
+	return Key{gk.group, gk.kind, text(metadata, "namespace"), text(metadata, "name")}
+}
+
+// emptyFolder is a tree without files.
+type emptyFolder struct{}
+
+func (emptyFolder) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+func (emptyFolder) ReadDir(name string) ([]fs.DirEntry, error) {
+	if name == "." {
+		return nil, nil
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+func (emptyFolder) Stat(name string) (fs.FileInfo, error) {
+	if name == "." {
+		return folderInfo{overlaidInfo{name: "."}}, nil
+	}
+	return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
+}
+
+type folderInfo struct{ overlaidInfo }
+
+func (folderInfo) Mode() fs.FileMode { return fs.ModeDir | 0o755 }
+func (folderInfo) IsDir() bool       { return true }
+
+// noteVersions notes the API versions that a CRD brings: charts ask for them.
+func (r *renderer) noteVersions(o *Object) {
+	for _, v := range crdVersions(o.Content) {
+		r.versions[v] = true
+	}
+}
