@@ -93,3 +93,22 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 		t.Errorf("coverage ends with %d", code)
 	}
 }
+
+// diff shows one object of the cluster, and all of them, with the value that Git declares.
+func TestDiffOfTheCluster(t *testing.T) {
+	ctx := t.Context()
+	l := stage(t)
+	_, err := l.ArgoCD.Sync(ctx)
+	check(t, err)
+	if out, code := tool(t, l, "diff"); code != 0 || out != "" {
+		t.Errorf("diff ends with %d: %s", code, out)
+	}
+	check(t, l.ReplaceIn(cart, "replicas: 2", "replicas: 3"))
+	_, err = l.Repository.Publish(ctx, l.Bob, "three", nil)
+	check(t, err)
+	// Flux has not applied it yet: judged by the work tree, the cluster lags behind.
+	out, code := tool(t, l, "diff", "--repository=infra="+l.Repository.Work(), "--namespace=shop", "deploy/cart")
+	if code != 1 || !strings.Contains(out, "@@ spec.replicas @@\n-3\n+2\n") {
+		t.Errorf("diff ends with %d: %s", code, out)
+	}
+}
