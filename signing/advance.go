@@ -54,6 +54,9 @@ func (a *Authority) Advance(ctx context.Context, h History, from Verified, tip g
 		a.known = ancestry{}
 		return nil, nil, err
 	}
+	if a.cache != nil {
+		defer func() { err = errors.Join(err, a.cache.flush()) }()
+	}
 	last := from.commit.ID
 	for i, j := range judgements {
 		if j.Refused != nil {
@@ -63,6 +66,9 @@ func (a *Authority) Advance(ctx context.Context, h History, from Verified, tip g
 			return accepted, j.Refused, nil
 		}
 		accepted = append(accepted, a.verified(h, j.Commit, j.Signatures))
+		if a.cache != nil && !steps[i].cut { // what is cut off may be judged differently when it is whole
+			a.cache.add(steps[i].id, j.Signatures)
+		}
 		last = steps[i].id
 	}
 	return accepted, nil, nil
@@ -112,9 +118,13 @@ func (a *Authority) judge(ctx context.Context, h History, s *step, at time.Time,
 		return Judgement{}, err
 	}
 	j := Judgement{ID: s.id, Merged: len(s.side), explain: explain}
-	c, err := parse(ctx, h, s.id)
+	c, err := s.parse(ctx, h)
 	if err == nil {
 		j.Commit = c
+		if known, ok := a.cache.look(s.id); ok && !explain {
+			j.Signatures = known
+			return j, nil
+		}
 		if err = a.judgeCommit(ctx, h, c, s, at, &j); err == nil {
 			return j, nil
 		}
@@ -133,6 +143,16 @@ func (a *Authority) judge(ctx context.Context, h History, s *step, at time.Time,
 		return j, nil
 	}
 	return Judgement{}, err
+}
+
+// parse reads the commit of a step, once.
+func (s *step) parse(ctx context.Context, h History) (*git.Commit, error) {
+	if s.raw == nil {
+		return parse(ctx, h, s.id)
+	}
+	raw := s.raw
+	s.raw = nil
+	return git.ParseCommit(s.id, raw)
 }
 
 // parse reads a commit. The error may be a *git.MalformedError.

@@ -2,6 +2,7 @@ package signing
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,9 @@ type Authority struct {
 	rules      []rule
 	base       *list // the configuration's signers
 	revoked    revocations
-	keyless    *keyless // nil if there is no trusted root
+	keyless    *keyless          // nil if there is no trusted root
+	digest     [sha256.Size]byte // of the rules
+	cache      *cache            // nil without one
 
 	// Clock tells when a commit is first seen, which is what keys' ends are judged by; time.Now if it is nil. It must be set before
 	// the first use.
@@ -58,14 +61,17 @@ func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec) (*Auth
 	if a.revoked, errs = newRevocations(spec.Revoked, spec.SSHRevocationList); len(errs) > 0 {
 		problems = append(problems, errs...)
 	}
+	var trustedRoot []byte
 	if spec.SigstoreTrustedRoot != "" {
-		data, err := os.ReadFile(spec.SigstoreTrustedRoot)
-		if err == nil {
-			a.keyless, err = newKeyless(data)
+		if trustedRoot, err = os.ReadFile(spec.SigstoreTrustedRoot); err == nil {
+			a.keyless, err = newKeyless(trustedRoot)
 		}
 		if err != nil {
 			problems = append(problems, err)
 		}
+	}
+	if a.digest, err = rulesDigest(spec, trustedRoot); err != nil {
+		problems = append(problems, err)
 	}
 	if len(spec.Signers) == 0 && spec.AllowedSigners == "" {
 		a.base = &list{revoked: a.revoked} // a list in Git is all there is; without one, history ends at the anchor

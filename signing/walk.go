@@ -13,6 +13,7 @@ import (
 // step is one commit of the first-parent line, with what it brings in.
 type step struct {
 	id      git.ID
+	raw     []byte // the commit, until it is parsed; nil if it must be read again
 	parents []git.ID
 	side    []git.ID // commits that become reachable with it, besides itself; in no order that matters
 	cut     bool     // the history ends before all of these could be found
@@ -25,10 +26,13 @@ type ancestry struct {
 	set map[git.ID]bool
 }
 
+// maxKept bounds the commits that are kept from finding the line until they are judged, in bytes: some fifty thousand.
+const maxKept = 64 << 20
+
 // line finds the first-parent line from a commit (exclusive) to a tip (inclusive), oldest first. If the line does not pass through
 // that commit, refused is set although the tip descends from it, or else err is ErrNotDescendant.
 func line(ctx context.Context, h History, from, tip git.ID) (steps []step, refused bool, err error) {
-	cut := false
+	cut, kept := false, 0
 	for id := tip; id != from; {
 		raw, err := h.Commit(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) && id != tip {
@@ -45,7 +49,11 @@ func line(ctx context.Context, h History, from, tip git.ID) (steps []step, refus
 		if err != nil {
 			return nil, false, fmt.Errorf("commit %s: %w", id, err)
 		}
-		steps = append(steps, step{id: id, parents: parents})
+		s := step{id: id, parents: parents}
+		if kept+len(raw) <= maxKept {
+			s.raw, kept = raw, kept+len(raw)
+		}
+		steps = append(steps, s)
 		if len(parents) == 0 {
 			break
 		}
