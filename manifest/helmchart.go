@@ -162,7 +162,7 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	if err != nil {
 		return made, fmt.Errorf("values of chart %s: %w", c.Name(), err)
 	}
-	files, err := engine.Engine{}.Render(c, input)
+	files, err := engine.Engine{CustomTemplateFuncs: boundedFunctions()}.Render(c, input)
 	if err != nil {
 		return made, err
 	}

@@ -112,7 +112,7 @@ func (r *renderer) meet(o *Object, above *about) bool {
 	case agent.FluxHelmGroup:
 		return o.Kind == "HelmRelease" && r.meetHelmRelease(o, above)
 	case argoGroup:
-		return o.Kind == "Application" && r.meetApplication(o, above)
+		return o.Kind == "Application" && r.meetApplication(o, above) || o.Kind == "ApplicationSet" && r.meetApplicationSet(o, above)
 	}
 	return false
 }
