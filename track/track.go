@@ -48,6 +48,8 @@ type Config struct {
 	Repositories []v1alpha1.TrustedRepository
 	// Dir is where mirrors and state are kept, durable and for this process alone.
 	Dir string
+	// CacheKey authenticates the caches of verified commits in Dir (signing.Authority.UseCache). It must come from elsewhere than Dir; nil is no cache.
+	CacheKey []byte
 	// Mirror says how to reach a repository; nil means without credentials.
 	Mirror func(repository string) mirror.Options
 	// Observer may be nil.
@@ -148,6 +150,9 @@ func (t *Tracker) newRepository(r v1alpha1.TrustedRepository) (*repository, erro
 		return nil, errors.Join(err, m.Close())
 	}
 	repo, err := newRepository(r, m, was, seen, t.cfg.Now)
+	if err == nil && t.cfg.CacheKey != nil {
+		err = repo.authority.UseCache(filepath.Join(t.cfg.Dir, "verified-"+r.Name), t.cfg.CacheKey)
+	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}

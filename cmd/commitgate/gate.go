@@ -74,9 +74,15 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if g.audit, err = openAudit(cfg, o, log); err != nil {
 		return g, err
 	}
+	var cacheKey []byte
+	if o.verifiedKey != "" {
+		if cacheKey, err = os.ReadFile(o.verifiedKey); err != nil {
+			return g, err
+		}
+	}
 	g.tracker, err = track.New(track.Config{
 		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
-		Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
+		CacheKey: cacheKey, Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		return g, err

@@ -19,6 +19,7 @@ type serveOptions struct {
 	certFile, keyFile   string
 	caDir               string
 	clientCA            string
+	verifiedKey         string
 	names               []string
 	kubeconfig          string
 	noCluster           bool
@@ -48,6 +49,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.caDir, "ca", "", "folder of the gate's own authority (ca.crt, ca.key), made if it is empty (default DATA/ca)")
 	f.StringVar(&o.clientCA, "client-ca", "", "certificates that may have signed the API server's client certificate; with it, nobody else is answered")
 	f.StringSliceVar(&o.names, "tls-name", []string{"localhost", "127.0.0.1"}, "DNS names and IP addresses of the certificate that the own authority issues")
+	f.StringVar(&o.verifiedKey, "verified-key", "", "file with 32 secret bytes or more, not under --data: remember verified commits across restarts, authenticated with it")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
