@@ -2,6 +2,7 @@ package policy
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -213,4 +214,14 @@ func TestAnInputWithoutATimeHasNoVerdict(t *testing.T) {
 	if r, err := mustLoad(t, tree("a.rego", latest)).Decide(context.Background(), in); err == nil || r.Allowed() {
 		t.Errorf("got %+v, %v", r, err)
 	}
+}
+
+// verdictText is a result as JSON.
+func verdictText(t testing.TB, r Result) string {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
