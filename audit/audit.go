@@ -172,6 +172,10 @@ type Policy struct {
 	DataDigest   string `json:"dataDigest,omitempty"`   // of the data documents
 	ConfigDigest string `json:"configDigest,omitempty"` // of the gate's configuration
 	Engine       string `json:"engine,omitempty"`       // name and version
+	// Time is what the policies took for now.
+	Time *time.Time `json:"time,omitempty"`
+	// Referential: the verdict depended on objects of the cluster, too.
+	Referential bool `json:"referential,omitempty"`
 }
 
 // Change is how the change came to the protected branch, as far as evidence was found.

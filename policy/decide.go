@@ -42,7 +42,7 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 		return Result{}, errors.New("policy input has no time")
 	}
 	if n := s.strays.Load(); n > maxStray {
-		return s.refuse(fmt.Sprintf("%d evaluations that were cut off are still running", n)), nil
+		return s.refuse(in.Time, fmt.Sprintf("%d evaluations that were cut off are still running", n)), nil
 	}
 	req, err := newRequest(in)
 	if err != nil {
@@ -86,12 +86,12 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 	if w.abandoned.CompareAndSwap(0, 2) {
 		s.strays.Add(1)
 	}
-	return s.refuse("cut off: " + w.where()), nil
+	return s.refuse(in.Time, "cut off: "+w.where()), nil
 }
 
 // judge asks one rule after the other, and then the constraints about what the object implies.
 func (s *Set) judge(ctx context.Context, req *request, w *watch, observe observer) Result {
-	out := Result{Digest: s.digest, Engine: Engine()}
+	out := Result{Digest: s.digest, Engine: Engine(), Time: req.in.Time}
 	for _, r := range s.rules {
 		if !s.ask(ctx, r, req, w, observe, func(fs []Finding) { out.found(r, fs) }) {
 			out.Denials = append(out.Denials, s.cutOff("cut off before "+r.policy+" was asked"))
@@ -175,8 +175,8 @@ func (r *Result) add(fs []Finding) {
 }
 
 // refuse is a verdict without having asked.
-func (s *Set) refuse(why string) Result {
-	return Result{Digest: s.digest, Engine: Engine(), Denials: []Finding{s.cutOff(why)}, complete: true}
+func (s *Set) refuse(now time.Time, why string) Result {
+	return Result{Digest: s.digest, Engine: Engine(), Time: now, Denials: []Finding{s.cutOff(why)}, complete: true}
 }
 
 func (s *Set) cutOff(why string) Finding {

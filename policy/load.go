@@ -380,7 +380,7 @@ func (src *source) rule(ctx context.Context, pk *pack, st *store) (*rule, error)
 	}
 	r := &rule{
 		policy: pk.name, convention: pk.convention, store: st,
-		file: pk.first().File, line: pk.first().Row,
+		file: pk.entries[0].Location.File, line: pk.entries[0].Location.Row,
 	}
 	var expressions []string
 	for _, m := range pk.modules {

@@ -79,6 +79,8 @@ type Result struct {
 	// Digest is the Set's, and Engine the version of OPA: with the input, all that the verdict depends on.
 	Digest string `json:"digest"`
 	Engine string `json:"engine"`
+	// Time is what the rules took for now.
+	Time time.Time `json:"time"`
 
 	complete bool
 }

@@ -37,6 +37,8 @@ type Result struct {
 	Path        string   `json:"path"`
 	Signer      string   `json:"signer"`
 	Fields      []Field  `json:"fields,omitempty"`
+	// Policy is what the policies said; nil if they were not asked. It may quote the object.
+	Policy *policy.Result `json:"-"`
 }
 
 // Field is one leaf of a reviewed object and its reason; Why is "" if it has none.
@@ -69,6 +71,7 @@ func (p *Player) Judge(ctx context.Context, r *admit.Request) Result {
 		UID: r.UID, Allowed: d.Outcome == admit.Allow, Code: d.Outcome.Code(), Verdict: d.Verdict.String(), Reason: string(d.Reason), Message: d.Message,
 		Warnings: slices.Concat([]string{}, d.Warnings), User: r.User.Name, Operation: string(r.Operation),
 		Resource: groupResource(r), Subresource: r.Subresource, Namespace: key.Namespace, Name: key.Name, DryRun: r.DryRun,
+		Policy: d.Policy,
 	}
 	if e := d.Entry; e != nil {
 		out.Path = string(e.Source.Path)

@@ -85,7 +85,8 @@ func policies(result *policy.Result, truth *snapshot.Truth) *audit.Policy {
 	if result == nil {
 		return nil
 	}
-	p := &audit.Policy{Digest: result.Digest, Engine: result.Engine}
+	now := result.Time.UTC()
+	p := &audit.Policy{Digest: result.Digest, Engine: result.Engine, Time: &now, Referential: result.Referential}
 	if truth.Current != nil && truth.Current.Policies != nil {
 		if revisions := truth.Current.Policies.Revisions(); len(revisions) > 0 {
 			p.Repository, p.Commit = revisions[0].Repository, revisions[0].Commit

@@ -83,6 +83,7 @@ func words() map[string]func(*testscript.TestScript, bool, []string) {
 		"rewind":     word((*world).rewind),
 		"expand":     word((*world).expand),
 		"ask":        word((*world).ask),
+		"record":     word((*world).record),
 	}
 }
 

@@ -65,7 +65,7 @@ func Rules() ([]Rule, error) {
 	return out, nil
 }
 
-// Files are the files of some rules, and of lib those that they import, by name and in order.
+// Files are the files of some rules, and of lib those that they import with their tests, by name and in order.
 func Files(names ...string) ([]string, error) {
 	var out []string
 	for _, name := range names {
@@ -97,7 +97,7 @@ func imports(name string) ([]string, error) {
 	var out []string
 	for line := range strings.Lines(string(text)) {
 		if lib, ok := strings.CutPrefix(strings.TrimSpace(line), "import data."+shared+"."); ok {
-			out = append(out, path.Join(shared, lib+".rego"))
+			out = append(out, path.Join(shared, lib+".rego"), path.Join(shared, lib+"_test.rego"))
 		}
 	}
 	return out, nil
