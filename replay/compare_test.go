@@ -23,7 +23,7 @@ func TestCompare(t *testing.T) {
 		"another reason":          {func(r *audit.Record, _ *Result) { r.Decision.Reason = "NotDeclared" }, "reason: recorded NotDeclared, now PolicyDenied", ""},
 		"another commit":          {func(_ *audit.Record, r *Result) { r.Commit = "other" }, "commit: recorded c1, now other", ""},
 		"another set of policies": {func(_ *audit.Record, r *Result) { r.Policy.Digest = "sha256:2" }, "policies: recorded sha256:1, now sha256:2", ""},
-		"another finding":         {func(_ *audit.Record, r *Result) { r.Policy.Denials[0].Msg = "else" }, "findings: recorded x: no; ", ""},
+		"another finding":         {func(_ *audit.Record, r *Result) { r.Policy.Denials[0].Msg = "else" }, "findings: recorded x: no, now x: else", ""},
 		"policies were not asked": {func(r *audit.Record, _ *Result) { r.Policy = nil }, "none were asked then", ""},
 		"policies are not asked":  {func(_ *audit.Record, r *Result) { r.Policy = nil }, "none are asked now", ""},
 		"a secret's finding has no message": {func(r *audit.Record, _ *Result) {
