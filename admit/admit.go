@@ -8,6 +8,7 @@ import (
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/policy"
@@ -57,6 +58,8 @@ type World struct {
 	// Inventory is what policies that compare objects see of the cluster; nil if there is none, and then they refuse what they are
 	// asked about.
 	Inventory *policy.Inventory
+	// Grants are those of break-glass; nil is none.
+	Grants *breakglass.Set
 }
 
 // judgement is one request on its way through the table.
@@ -85,8 +88,10 @@ func steps() []step {
 		{"own identity", (*judgement).ownIdentity},
 		{"agent's identity proven", (*judgement).identified},
 		{"a write that changes nothing", (*judgement).unchanged},
+		{"a grant's own document", (*judgement).grantDocument},
 		{"exempt", (*judgement).exempted},
 		{"controllers' housekeeping", (*judgement).housekeeping},
+		{"granted: break-glass", (*judgement).granted},
 		{"connect", (*judgement).connect},
 		{"paths to the agent's identity", (*judgement).guardIdentity},
 		{"ready", (*judgement).ready},

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
 )
@@ -62,6 +63,8 @@ type Decision struct {
 	Agent string
 	// Rule names the row of a table, the exemption or the grant that decided; "" if none did.
 	Rule string
+	// Grant is the break-glass grant that let the request pass, nil if none did. Whoever answers counts its use before.
+	Grant *breakglass.Grant
 	// Entry is the declared object that the request was judged against, nil if there is none.
 	Entry *snapshot.Entry
 	// Revision is the verified revision that Entry was found in: the truth that was looked at.

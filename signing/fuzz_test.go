@@ -74,7 +74,10 @@ func FuzzSignatures(f *testing.F) {
 	f.Add(byte(0), []byte("SSHSIG\x00\x00\x00\x01\x00\x00\x00\x01k\x00\x00\x00\x03git\x00\x00\x00\x00\x00\x00\x00\x06sha512\x00\x00\x00\x01s"))
 	f.Add(byte(1), []byte{0xc2, 0x5e, 0x04, 0x00})
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
-		verify := []func([]byte, []byte, time.Time) (Signature, error){l.verifySSH, l.verifyOpenPGP, l.verifyCMS}[kind%3]
+		ssh := func(blob, payload []byte, at time.Time) (Signature, error) {
+			return l.verifySSH(sshNamespace, blob, payload, at)
+		}
+		verify := []func([]byte, []byte, time.Time) (Signature, error){ssh, l.verifyOpenPGP, l.verifyCMS}[kind%3]
 		if s, err := verify(data, []byte("payload"), time.Now()); err == nil {
 			t.Errorf("%+v accepted", s)
 		}

@@ -191,18 +191,23 @@ func (l *list) verify(c *git.Commit, at time.Time) (Signature, error) {
 	if len(c.Signature) == 0 {
 		return Signature{}, refuse(CauseUnsigned, "it is not signed")
 	}
-	armour, data, err := git.OpenArmour(c.Signature)
+	return l.verifyDetached(sshNamespace, c.Signature, c.Payload, at)
+}
+
+// verifyDetached tells who made an armoured signature over a payload; an SSH signature must be made for the namespace.
+func (l *list) verifyDetached(namespace string, signature, payload []byte, at time.Time) (Signature, error) {
+	armour, data, err := git.OpenArmour(signature)
 	if err != nil {
 		return Signature{}, refuse(CauseMalformed, "%v", err)
 	}
 	var s Signature
 	switch armour {
 	case git.ArmourSSH:
-		s, err = l.verifySSH(data, c.Payload, at)
+		s, err = l.verifySSH(namespace, data, payload, at)
 	case git.ArmourOpenPGP:
-		s, err = l.verifyOpenPGP(data, c.Payload, at)
+		s, err = l.verifyOpenPGP(data, payload, at)
 	default:
-		s, err = l.verifyCMS(data, c.Payload, at)
+		s, err = l.verifyCMS(data, payload, at)
 	}
 	if err != nil {
 		return Signature{}, err

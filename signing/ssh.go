@@ -275,14 +275,14 @@ func strongSSHKey(key ssh.PublicKey) error {
 	return refuse(CauseWeak, "keys of type %s are not accepted", key.Type())
 }
 
-// verifySSH checks an SSH signature over the payload by one of the lines.
-func (l *list) verifySSH(blob, payload []byte, at time.Time) (Signature, error) {
+// verifySSH checks an SSH signature over the payload, made for a namespace, by one of the lines.
+func (l *list) verifySSH(namespace string, blob, payload []byte, at time.Time) (Signature, error) {
 	sig, err := git.ParseSSHSignature(blob)
 	if err != nil {
 		return Signature{}, refuse(CauseMalformed, "%v", err)
 	}
-	if sig.Namespace != sshNamespace {
-		return Signature{}, refuse(CauseBadSignature, "the SSH signature was made for %q, not for %q", clip(sig.Namespace), sshNamespace)
+	if sig.Namespace != namespace {
+		return Signature{}, refuse(CauseBadSignature, "the SSH signature was made for %q, not for %q", clip(sig.Namespace), namespace)
 	}
 	key, err := ssh.ParsePublicKey(sig.PublicKey)
 	if err != nil {
@@ -292,7 +292,7 @@ func (l *list) verifySSH(blob, payload []byte, at time.Time) (Signature, error) 
 	if err != nil {
 		return Signature{}, err
 	}
-	return l.authorizeSSH(key, verified, at)
+	return l.authorizeSSH(namespace, key, verified, at)
 }
 
 // checkSSHSignature checks that the key in the signature made it, and returns its security key flags (0 for other keys).
@@ -342,7 +342,7 @@ func checkSSHSignature(key ssh.PublicKey, sig *git.SSHSignature, payload []byte)
 }
 
 // authorizeSSH finds the line that makes a key somebody's.
-func (l *list) authorizeSSH(key ssh.PublicKey, flags byte, at time.Time) (Signature, error) {
+func (l *list) authorizeSSH(namespace string, key ssh.PublicKey, flags byte, at time.Time) (Signature, error) {
 	if why := l.revoked.ssh(key); why != "" {
 		return Signature{}, refuse(CauseRevoked, "the SSH key %s is revoked: %s", ssh.FingerprintSHA256(key), why)
 	}
@@ -356,7 +356,7 @@ func (l *list) authorizeSSH(key ssh.PublicKey, flags byte, at time.Time) (Signat
 		if line.authority != isCert {
 			continue
 		}
-		principal, err := line.judge(cert, flags, at)
+		principal, err := line.judge(namespace, cert, flags, at)
 		if err == nil {
 			return Signature{Principal: principal, Kind: KindSSH, Key: ssh.FingerprintSHA256(key)}, nil
 		}
@@ -373,9 +373,9 @@ func (l *list) authorizeSSH(key ssh.PublicKey, flags byte, at time.Time) (Signat
 }
 
 // judge tells whose signature it is by this line; cert is nil for a plain key.
-func (l *sshLine) judge(cert *ssh.Certificate, flags byte, at time.Time) (Principal, error) {
-	if len(l.namespaces) > 0 && !l.namespaces.match(sshNamespace) {
-		return "", refuse(CauseNotAllowed, "the signer list has this key for other namespaces than %q", sshNamespace)
+func (l *sshLine) judge(namespace string, cert *ssh.Certificate, flags byte, at time.Time) (Principal, error) {
+	if len(l.namespaces) > 0 && !l.namespaces.match(namespace) {
+		return "", refuse(CauseNotAllowed, "the signer list has this key for other namespaces than %q", namespace)
 	}
 	if !l.after.IsZero() && at.Before(l.after) || !l.before.IsZero() && !at.Before(l.before) {
 		return "", refuse(CauseExpired, "the signer list has %s for another time", l.principal())

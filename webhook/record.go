@@ -45,6 +45,12 @@ func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took t
 	if d.Role == admit.RoleExempt {
 		rec.Decision.Exemption = d.Rule
 	}
+	if g := d.Grant; g != nil {
+		rec.Emergency = &audit.Emergency{Grant: g.Name, Reason: g.Spec.Reason, Ticket: g.Spec.Ticket, Expires: &g.Spec.Until.Time}
+		for _, p := range g.SignedBy {
+			rec.Emergency.OpenedBy = append(rec.Emergency.OpenedBy, string(p))
+		}
+	}
 	return rec
 }
 

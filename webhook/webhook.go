@@ -15,6 +15,7 @@ import (
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
@@ -50,12 +51,14 @@ type Handler struct {
 	Gate   *admit.Gate
 	Source Source
 	Live   *live.Store
-	// Inventory is what policies see of the cluster; the only field that may be nil.
+	// Inventory is what policies see of the cluster; nil is nothing.
 	Inventory *policy.Inventory
-	Audit     Recorder
-	Metrics   *Metrics
-	Log       *slog.Logger
-	Now       func() time.Time
+	// Grants are those of break-glass; nil is none.
+	Grants  *breakglass.Store
+	Audit   Recorder
+	Metrics *Metrics
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // ServeHTTP reads a review, has it judged and recorded, and answers.
@@ -137,7 +140,24 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 			d = admit.Failure(v1alpha1.ReasonInternal, "the gate met a defect of its own.\nNext: report it, with the gate's log of this moment.")
 		}
 	}()
-	return h.Gate.Decide(ctx, r, admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Inventory: h.Inventory})
+	world := admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Inventory: h.Inventory}
+	for {
+		if h.Grants != nil {
+			world.Grants = h.Grants.Set()
+		}
+		d = h.Gate.Decide(ctx, r, world)
+		if d.Grant == nil || r.DryRun {
+			return d
+		}
+		// The use counts before the request passes. Somebody else may have taken the last one: then the grant is none any more.
+		switch err := h.Grants.Use(d.Grant.Name, world.Now); {
+		case err == nil:
+			return d
+		case !errors.Is(err, breakglass.ErrExhausted):
+			h.Log.Error("the use of a grant cannot be counted: request refused", "grant", d.Grant.Name, "err", err)
+			return admit.Failure(v1alpha1.ReasonInternal, "the use of grant %s cannot be counted.\nNext: see /readyz of the gate; free its disk or replace its volume.", d.Grant.Name)
+		}
+	}
 }
 
 // learn remembers what the review shows of live objects: the old object is what is there, the new one what will be.

@@ -24,6 +24,8 @@ const (
 	ReasonExempt Reason = "Exempt"
 	// ReasonGranted: an active break-glass grant covers the request.
 	ReasonGranted Reason = "Granted"
+	// ReasonGrantDocument: a grant with enough signatures was brought, revoked or deleted.
+	ReasonGrantDocument Reason = "GrantDocument"
 	// ReasonNotGuarded: under scope Declared, Git does not declare this object; RBAC decides.
 	ReasonNotGuarded Reason = "NotGuarded"
 	// ReasonOwnWork: the gate's own dry-run, status, lease or report.
@@ -66,6 +68,8 @@ const (
 	ReasonSubresourceRefused Reason = "SubresourceRefused"
 	// ReasonPolicyDenied: a policy of the verified revision refused the request.
 	ReasonPolicyDenied Reason = "PolicyDenied"
+	// ReasonGrantRefused: a break-glass grant is not signed by enough people, out of bounds, or was changed.
+	ReasonGrantRefused Reason = "GrantRefused"
 	// ReasonMalformed: the AdmissionReview is not one that an API server sends.
 	ReasonMalformed Reason = "Malformed"
 )

@@ -13,7 +13,7 @@ func GroupVersion() schema.GroupVersion {
 
 // AddToScheme makes the custom resources known to a client.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion(), &Gate{}, &GateList{}, &TrustedRepository{}, &TrustedRepositoryList{})
+	s.AddKnownTypes(GroupVersion(), &Gate{}, &GateList{}, &TrustedRepository{}, &TrustedRepositoryList{}, &Grant{}, &GrantList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil
 }
@@ -34,4 +34,13 @@ type TrustedRepositoryList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []TrustedRepository `json:"items"`
+}
+
+// +kubebuilder:object:root=true
+
+// GrantList is what the API server answers to a list.
+type GrantList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Grant `json:"items"`
 }

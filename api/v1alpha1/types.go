@@ -229,6 +229,18 @@ type GateSpec struct {
 	Connect []ConnectRule `json:"connect,omitempty"`
 	// ServiceAccount is the gate's own user name; its writes are refused but for dry-runs and its own status.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
+	// BreakGlass says who may sign grants; without it there is no break-glass.
+	BreakGlass *BreakGlass `json:"breakGlass,omitempty"`
+}
+
+// BreakGlass says whose signatures make a grant, and how long one may last. It needs a cluster name: a grant is bound to it.
+type BreakGlass struct {
+	// Signers are the people who may sign grants, with their SSH and OpenPGP keys.
+	Signers []Signer `json:"signers"`
+	// Threshold is how many distinct people must sign a grant; 2 if it is not set. One of them suffices to revoke.
+	Threshold int `json:"threshold,omitempty"`
+	// MaxDuration bounds how long a grant may last; 24h if it is not set.
+	MaxDuration metav1.Duration `json:"maxDuration,omitempty"`
 }
 
 // +kubebuilder:validation:XValidation:rule="has(self.mode) || has(self.scope)",message="changes neither mode nor scope"

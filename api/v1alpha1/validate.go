@@ -15,6 +15,10 @@ import (
 const (
 	DefaultInterval = 30 * time.Second
 	DefaultWindow   = 5 * time.Minute
+	// DefaultThreshold: breaking glass takes two people unless somebody writes otherwise.
+	DefaultThreshold = 2
+	// DefaultMaxDuration: an emergency is over, or has become a change, within a day.
+	DefaultMaxDuration = 24 * time.Hour
 )
 
 func (s *GateSpec) setDefaults() {
@@ -26,6 +30,14 @@ func (s *GateSpec) setDefaults() {
 	}
 	if s.Window.Duration == 0 {
 		s.Window = metav1.Duration{Duration: DefaultWindow}
+	}
+	if b := s.BreakGlass; b != nil {
+		if b.Threshold == 0 {
+			b.Threshold = DefaultThreshold
+		}
+		if b.MaxDuration.Duration == 0 {
+			b.MaxDuration = metav1.Duration{Duration: DefaultMaxDuration}
+		}
 	}
 }
 
@@ -98,6 +110,7 @@ func validateGate(c *Config) invalids {
 	v.roots(c)
 	v.agents(s)
 	v.exemptions(s)
+	v.breakGlass(s)
 	for i, r := range s.Policies {
 		if c.Repository(r.Repository) == nil {
 			v.add(fmt.Sprintf("spec.policies[%d].repository", i), "%q: no such TrustedRepository", r.Repository)
@@ -192,6 +205,35 @@ func (v *invalids) exemptions(s *GateSpec) {
 		}
 		v.patterns(field+".namespaces", e.Namespaces)
 		v.patterns(field+".names", e.Names)
+	}
+}
+
+func (v *invalids) breakGlass(s *GateSpec) {
+	b := s.BreakGlass
+	if b == nil {
+		return
+	}
+	if s.Cluster == "" {
+		v.add("spec.cluster", "required with breakGlass: a grant is bound to it")
+	}
+	if b.MaxDuration.Duration < 0 {
+		v.add("spec.breakGlass.maxDuration", "negative")
+	}
+	people := map[string]bool{}
+	for i, signer := range b.Signers {
+		field := fmt.Sprintf("spec.breakGlass.signers[%d]", i)
+		switch {
+		case signer.Principal == "":
+			v.add(field+".principal", "required")
+		case people[signer.Principal]:
+			v.add(field+".principal", "%q stands twice", signer.Principal)
+		case len(signer.SSH) == 0 && signer.OpenPGP == "":
+			v.add(field, "no key: want ssh or openpgp")
+		}
+		people[signer.Principal] = true
+	}
+	if b.Threshold < 0 || b.Threshold > len(b.Signers) {
+		v.add("spec.breakGlass.threshold", "%d of %d signers could never sign", b.Threshold, len(b.Signers))
 	}
 }
 
