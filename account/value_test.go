@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"encoding/json"
 	"reflect"
 	"testing"
 
@@ -42,6 +43,38 @@ func TestValue(t *testing.T) {
 		got, ok := account.Value(object, path)
 		if ok != (want != nil) || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s is %v (%v), want %v", path, got, ok, want)
+		}
+	}
+}
+
+// A field's manager is the newest that claims it or a value around it.
+func TestManagedBy(t *testing.T) {
+	var object map[string]any
+	err := json.Unmarshal([]byte(`{"metadata": {"managedFields": [
+		{"manager": "flux", "time": "2026-11-21T08:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:containers": {
+			"k:{\"name\":\"web\"}": {".": {}, "f:image": {}, "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {"f:containerPort": {}}}}}}, "f:metadata": {"f:finalizers": {"v:\"one\"": {}}, "f:labels": {"f:a.b/c": {}}}}},
+		{"manager": "edit", "time": "2026-11-21T09:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:affinity": {}}}},
+		{"manager": "old", "time": "2026-11-21T07:00:00Z", "fieldsV1": {"f:spec": {"f:replicas": {}}}},
+		{"manager": "broken", "time": "yesterday", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+	]}}`), &object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"spec.replicas":                   "edit",
+		"spec.containers[name=web].image": "flux",
+		"spec.containers[name=web].ports[containerPort=80,protocol=TCP].containerPort": "flux",
+		"spec.containers[name=web].args[0]":                                            "",
+		"spec.containers[name=other].image":                                            "",
+		"metadata.finalizers[one]":                                                     "flux",
+		"metadata.finalizers[two]":                                                     "",
+		"metadata.labels[a.b/c]":                                                       "flux",
+		"spec.affinity.nodeAffinity.x":                                                 "edit",
+		"status.phase":                                                                 "",
+		"spec[":                                                                        "",
+	} {
+		if got, _ := account.ManagedBy(object, path); got != want {
+			t.Errorf("%s is managed by %q, want %q", path, got, want)
 		}
 	}
 }

@@ -32,33 +32,68 @@ type AtConfig struct {
 // Nothing is fetched and nothing is kept. With the anchor at the revision itself, nothing needs a signature. A revision that
 // a running gate would refuse is a *Refusal; any other error says that it could not be told.
 func At(ctx context.Context, cfg AtConfig) (*snapshot.Truth, error) {
+	p, err := OpenPast(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close() // for reading: there is nothing to lose
+	return p.Truth(), nil
+}
+
+// Past is the truth of revisions in local repositories, with the history that led there. It is not safe for concurrent use.
+type Past struct {
+	cfg    AtConfig
+	locals map[string]*local
+	now    *built
+}
+
+// OpenPast makes the truth as At does, and keeps the repositories open. The caller must Close it.
+func OpenPast(ctx context.Context, cfg AtConfig) (*Past, error) {
 	if cfg.Now.IsZero() {
 		cfg.Now = time.Now()
 	}
-	sources := make(map[string]*source, len(cfg.Repositories))
+	p := &Past{cfg: cfg, locals: make(map[string]*local, len(cfg.Repositories))}
+	if err := p.open(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Past) open(ctx context.Context) error {
+	sources := make(map[string]*source, len(p.cfg.Repositories))
 	var errs []error
-	for _, r := range cfg.Repositories {
-		l, err := openLocal(ctx, cfg, r)
+	for _, r := range p.cfg.Repositories {
+		l, err := openLocal(ctx, p.cfg, r)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		defer l.Close()
-		sources[r.Name] = &source{verified: l.verified, fetched: cfg.Now, lineage: l.lineage, history: l.Repository}
+		p.locals[r.Name] = l
+		sources[r.Name] = &source{verified: l.verified, fetched: p.cfg.Now, lineage: l.lineage, history: l.Repository}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, err
+		return err
 	}
-	b := &builder{gate: cfg.Gate, repositories: cfg.Repositories, crds: cfg.CRDs}
-	built, err := b.build(ctx, nil, sources, cfg.Now)
+	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, crds: p.cfg.CRDs}
+	var err error
+	p.now, err = b.build(ctx, nil, sources, p.cfg.Now)
 	var s *stageError
 	if errors.As(err, &s) && ctx.Err() == nil {
-		return nil, refusedBuild(cfg.Repositories, sources, s)
+		return refusedBuild(p.cfg.Repositories, sources, s)
 	}
-	if err != nil {
-		return nil, err
+	return err
+}
+
+// Truth is the truth of the revisions.
+func (p *Past) Truth() *snapshot.Truth { return &snapshot.Truth{Current: p.now.Snapshot} }
+
+// Close lets go of the repositories.
+func (p *Past) Close() error {
+	var errs []error
+	for _, l := range p.locals {
+		errs = append(errs, l.Close())
 	}
-	return &snapshot.Truth{Current: built.Snapshot}, nil
+	return errors.Join(errs...)
 }
 
 // refusedBuild says which revision does not render; of several repositories the text of the error says which.
@@ -89,7 +124,7 @@ func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) 
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
 	}
-	l := &local{repo, line{authority: authority}}
+	l := &local{repo, line{authority: authority, keep: true}}
 	if err := l.reach(ctx, r, cfg.Revisions[r.Name]); err != nil {
 		return nil, errors.Join(err, repo.Close())
 	}

@@ -19,6 +19,9 @@ type line struct {
 	// mark asks for one commit to be kept when it is passed: what was published before a restart.
 	mark   git.ID
 	marked signing.Verified
+	// past are the commits of lineage, if keep asks for them: for tools that look back.
+	keep bool
+	past []signing.Verified
 }
 
 // begin puts the line at its trust anchor.
@@ -51,6 +54,9 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 
 func (l *line) stand(v signing.Verified) {
 	l.verified = v
+	if l.keep {
+		l.past = append(l.past, v)
+	}
 	if v.Commit().ID == l.mark {
 		l.marked = v
 	}

@@ -62,7 +62,11 @@ func (l *lineage) holds(id git.ID) bool {
 
 // last is the newest commit, not after a revision, that touched one of the paths.
 func (l *lineage) last(revision git.ID, paths ...git.Path) lineageCommit {
-	end := l.index[revision]
+	return l.commits[l.lastIndex(l.index[revision], paths...)]
+}
+
+// lastIndex is the index of the newest commit, not after one, that touched one of the paths.
+func (l *lineage) lastIndex(end int32, paths ...git.Path) int32 {
 	var newest int32
 	for _, p := range paths {
 		list := l.touched[p]
@@ -70,7 +74,7 @@ func (l *lineage) last(revision git.ID, paths ...git.Path) lineageCommit {
 			newest = max(newest, list[n-1])
 		}
 	}
-	return l.commits[newest]
+	return newest
 }
 
 // parent is the folder of a path; that of a top-level name is ".".
