@@ -112,3 +112,38 @@ func TestDiffOfTheCluster(t *testing.T) {
 		t.Errorf("diff ends with %d: %s", code, out)
 	}
 }
+
+// why tells who put a field of a live object there: the commit and its signer, or who says to have written it.
+func TestWhyOfTheCluster(t *testing.T) {
+	ctx := t.Context()
+	l := stage(t)
+	check(t, l.ReplaceIn(cart, "replicas: 2", "replicas: 3"))
+	id, err := l.Repository.Publish(ctx, l.Bob, "three", nil)
+	check(t, err)
+	_, err = l.Flux.Sync(ctx)
+	check(t, err)
+	out, code := tool(t, l, "why", "--namespace=shop", "deployment/cart", "--output=json")
+	var why struct {
+		State  string
+		Fields []struct {
+			Path, Reason, Commit string
+			Signers              []string
+		}
+	}
+	check(t, json.Unmarshal([]byte(out), &why))
+	if code != 0 || why.State != "InGit" {
+		t.Errorf("why ends with %d: %s", code, out)
+	}
+	traced := false
+	for _, f := range why.Fields {
+		if f.Path == "spec.replicas" {
+			traced = f.Reason == "declared" && f.Commit == string(id) && slices.Equal(f.Signers, []string{l.Bob.Email})
+		}
+		if f.Reason == "added" || f.Reason == "changed" || f.Reason == "missing" || f.Reason == "declared" && f.Commit == "" {
+			t.Errorf("%s is %s, of commit %q", f.Path, f.Reason, f.Commit)
+		}
+	}
+	if !traced {
+		t.Errorf("spec.replicas is not traced to %s: %s", id, out)
+	}
+}
