@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,8 @@ type Config struct {
 	LowSpace float64
 	// Copies get each record after the disk has it.
 	Copies []Copy
+	// Start is what the TypeStart record tells beside the log's own settings: mode, cluster.
+	Start map[string]string
 	// Floor is how many records the log must have at least (the largest size that a checkpoint, ours or a peer's copy,
 	// vouches for). A shorter log was rolled back and is not opened.
 	Floor uint64
@@ -183,10 +186,9 @@ func (l *Log) begin(t *torn) error {
 			return err
 		}
 	}
-	_, err := l.Append(ctx, Record{Type: TypeStart, Event: &Event{
-		Message: "the gate began to write this log",
-		Details: map[string]string{"pid": strconv.Itoa(os.Getpid()), "period": string(l.cfg.Period), "retention": l.cfg.Retention.String()},
-	}})
+	details := map[string]string{"pid": strconv.Itoa(os.Getpid()), "period": string(l.cfg.Period), "retention": l.cfg.Retention.String()}
+	maps.Copy(details, l.cfg.Start)
+	_, err := l.Append(ctx, Record{Type: TypeStart, Event: &Event{Message: "the gate began to write this log", Details: details}})
 	return err
 }
 

@@ -190,6 +190,42 @@ func TestOneRequestMayHaveManyDecisions(t *testing.T) {
 	}
 }
 
+// TestWhatTheShippedWebhookLeavesOut holds Shipped to the configuration: a condition that is added there leaves out something, and
+// must be thought of here.
+func TestWhatTheShippedWebhookLeavesOut(t *testing.T) {
+	b, err := os.ReadFile("../../config/webhook/webhook.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		if name, ok := strings.CutPrefix(line, "  - name: "); ok {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	if want := []string{"no-leases-of-components", "no-events", "no-access-reviews", "not-the-gate-itself"}; !slices.Equal(names, want) {
+		t.Errorf("its conditions are %v, and Shipped knows %v", names, want)
+	}
+	for name, c := range map[string]struct {
+		user, group, resource, namespace string
+		out                              bool
+	}{
+		"a lease of a node":             {"system:node:n1", "coordination.k8s.io", "leases", "kube-node-lease", true},
+		"a lease of somebody":           {"mallory", "coordination.k8s.io", "leases", "shop", false},
+		"an event":                      {"mallory", "", "events", "shop", true},
+		"an access review":              {"mallory", "authorization.k8s.io", "selfsubjectaccessreviews", "", true},
+		"a pod of the gate":             {"mallory", "", "pods", "commitgate", true},
+		"a secret in its namespace":     {"mallory", "", "secrets", "commitgate", false},
+		"a deployment in its namespace": {"mallory", "apps", "deployments", "commitgate", false},
+		"a pod of somebody":             {"mallory", "", "pods", "shop", false},
+	} {
+		e := Event{User: User{Username: c.user}, ObjectRef: &ObjectRef{APIGroup: c.group, Resource: c.resource, Namespace: c.namespace}}
+		if got := slices.ContainsFunc(Shipped("commitgate"), func(x Exclusion) bool { return x.covers(&e) }); got != c.out {
+			t.Errorf("%s: left out %t, want %t", name, got, c.out)
+		}
+	}
+}
+
 // writeLog is a real log in a folder, with one allowed decision per name.
 func writeLog(t *testing.T, names ...string) (dir string, ids []string) {
 	t.Helper()

@@ -141,6 +141,15 @@ func ParseVerifiers(keys []string) ([]note.Verifier, error) {
 	return vs, nil
 }
 
+// ParseWitness reads the verifier key of a witness.
+func ParseWitness(key string) (note.Verifier, error) {
+	v, err := fnote.NewVerifierForCosignatureV1(key)
+	if err != nil {
+		return nil, fmt.Errorf("verifier key of a witness %q: %w", key, err)
+	}
+	return v, nil
+}
+
 // ReadVerifiers reads verifier keys from a file, one per line; empty lines and lines that begin with # are skipped.
 func ReadVerifiers(path string) ([]string, error) {
 	b, err := os.ReadFile(path)

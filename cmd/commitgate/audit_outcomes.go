@@ -17,7 +17,7 @@ import (
 
 func newAuditOutcomes() *cobra.Command {
 	var events, exclude []string
-	var output, webhook string
+	var output, webhook, namespace string
 	var window time.Duration
 	cmd := &cobra.Command{
 		Use:   "outcomes DIR... --events FILE",
@@ -29,9 +29,8 @@ name each persisted change that nobody judged, and each allowed request that the
 The API server joins them itself: it writes the id of our record into its event.
 
 Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could not be read.`,
-		Example: `  commitgate audit outcomes /logs/gate-0 /logs/gate-1 --events /var/log/kubernetes/audit.log \
-    --exclude leases.coordination.k8s.io`,
-		Args: cobra.MinimumNArgs(1),
+		Example: `  commitgate audit outcomes /logs/gate-0 /logs/gate-1 --events /var/log/kubernetes/audit.log`,
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if output != "table" && output != "json" {
 				return usage("-o %s: want table or json", output)
@@ -40,7 +39,7 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 				return usage("--events FILE: where is the API server's audit log?")
 			}
 			var findings []outcome.Finding
-			cfg := outcome.Config{Webhook: webhook, Window: window, Finding: func(f outcome.Finding) {
+			cfg := outcome.Config{Exclusions: outcome.Shipped(namespace), Webhook: webhook, Window: window, Finding: func(f outcome.Finding) {
 				if len(findings) < maxFindings {
 					findings = append(findings, f)
 				}
@@ -70,7 +69,8 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 		},
 	}
 	cmd.Flags().StringArrayVar(&events, "events", nil, "file of the API server's audit log")
-	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "RESOURCE.GROUP[@NAMESPACE] that the webhook's rules leave out")
+	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "RESOURCE.GROUP[@NAMESPACE] that the webhook leaves out, beside what the configuration that we ship does")
+	cmd.Flags().StringVar(&namespace, "gate-namespace", "commitgate", "namespace that the gate runs in, whose pods the webhook is not asked about")
 	cmd.Flags().StringVar(&webhook, "webhook", outcome.DefaultWebhook, "name of the gate's webhook in its configuration")
 	cmd.Flags().DurationVar(&window, "window", time.Hour, "how far a decision and its event may lie apart")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 
+	"github.com/commitgate/commitgate/audit/outcome"
 	"github.com/commitgate/commitgate/scan"
 )
 
@@ -77,7 +78,9 @@ func TestMetricsDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics()) // those of the scan are there with --scan-interval
+	stream := outcome.NewHandler(outcome.HandlerConfig{})
+	// Those of the scan are there with --scan-interval, those of outcomes with --audit-stream-token.
+	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), stream.Metrics())
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of the probe address tells, beside the metrics of the Go runtime and the process. Labels are bounded by the configuration and by\n" +
 		"lists of words; no label ever holds the name of an object or a user. Generated from the gate itself.\n\n| metric | labels | meaning |\n|---|---|---|\n")

@@ -45,7 +45,8 @@ const (
 // gate is a running gate: what it consists of, in the order in which it is made.
 type gate struct {
 	log     *slog.Logger
-	audit   *audit.Log
+	sealing *sealing
+	audit   *audit.Log // that of sealing
 	tracker *track.Tracker
 	watch   *watch.Watch // nil: no cluster
 	// inventory is what policies see of the cluster; nil: no cluster.
@@ -71,9 +72,10 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return g, err
 	}
-	if g.audit, err = openAudit(cfg, o, log); err != nil {
+	if g.sealing, err = openAudit(ctx, cfg, o, log); err != nil {
 		return g, err
 	}
+	g.audit = g.sealing.log
 	var cacheKey []byte
 	if o.verifiedKey != "" {
 		if cacheKey, err = os.ReadFile(o.verifiedKey); err != nil {
@@ -100,35 +102,16 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
 		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory,
 	}
-	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), inventory.Metrics())
+	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), inventory.Metrics())
+	if g.sealing.stream != nil {
+		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
+	}
 	if err := g.scanCluster(o, handler.Gate); err != nil {
 		return g, err
 	}
 
-	g.probes = newProbes(o.probeListen, g.checks(), g.collectors)
-	if err := g.serveReviews(o, handler); err != nil {
-		return g, err
-	}
-	_, err = g.audit.Append(ctx, audit.Record{Type: audit.TypeStart, Event: &audit.Event{
-		Message: "the gate started", Details: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope)},
-	}})
-	return g, err
-}
-
-// openAudit opens the log of this replica: one per host name, which is the pod's.
-func openAudit(cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (*audit.Log, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, err
-	}
-	cluster := cfg.Gate.Spec.Cluster
-	if cluster == "" {
-		cluster = "cluster"
-	}
-	return audit.Open(audit.Config{
-		Dir: filepath.Join(o.data, "audit"), Origin: "commitgate.dev/" + cluster + "/" + host,
-		Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Logger: log,
-	})
+	g.probes = g.newProbes(o.probeListen)
+	return g, g.serveReviews(o, handler)
 }
 
 // version is that of the module as it was built, "(devel)" for a working tree.
@@ -228,13 +211,14 @@ func (g *gate) unverified(repository string) string {
 	return ""
 }
 
-func newProbes(address string, checks []webhook.Check, own []prometheus.Collector) *http.Server {
+func (g *gate) newProbes(address string) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	registry.MustRegister(own...)
+	registry.MustRegister(g.collectors...)
 	mux := http.NewServeMux()
-	mux.Handle("/", webhook.Health(checks))
+	mux.Handle("/", webhook.Health(g.checks()))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	g.sealing.handleWitness(mux)
 	return &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
 }
 
@@ -242,6 +226,9 @@ func newProbes(address string, checks []webhook.Check, own []prometheus.Collecto
 func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/review", handler)
+	if g.sealing.stream != nil {
+		mux.Handle("/audit-stream", g.sealing.stream)
+	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	if o.certFile != "" {
 		if g.reload, err = certwatcher.New(o.certFile, o.keyFile); err != nil {
@@ -284,6 +271,7 @@ func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 func (g *gate) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.tracker.Run(ctx) })
+	group.Go(func() error { return g.sealing.run(ctx, g.log) })
 	if g.watch != nil {
 		group.Go(func() error { g.watch.Run(ctx); return nil })
 		group.Go(func() error { g.inventory.Run(ctx); return nil })
@@ -304,10 +292,7 @@ func (g *gate) run(ctx context.Context) error {
 	})
 	g.log.Info("serving", "reviews", g.listener.Addr().String(), "probes", g.probes.Addr, "version", version())
 	err := group.Wait()
-	stop, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-	defer cancel()
-	_, stopErr := g.audit.Append(stop, audit.Record{Type: audit.TypeStop, Event: &audit.Event{Message: "the gate stopped"}})
-	return errors.Join(err, stopErr, g.close())
+	return errors.Join(err, g.close())
 }
 
 func ended(err error) error {
@@ -328,8 +313,8 @@ func (g *gate) close() error {
 	if g.tracker != nil {
 		errs = append(errs, g.tracker.Close())
 	}
-	if g.audit != nil {
-		errs = append(errs, g.audit.Close())
+	if g.sealing != nil {
+		errs = append(errs, g.sealing.close())
 	}
 	return errors.Join(errs...)
 }

@@ -26,6 +26,7 @@ type serveOptions struct {
 	inventoryMiB        int64
 	scanInterval        time.Duration
 	logLevel, logFormat string
+	audit               auditOptions
 }
 
 func newServe() *cobra.Command {
@@ -54,6 +55,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
+	o.audit.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	return cmd
@@ -73,6 +75,10 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("--kubeconfig and --no-cluster contradict each other")
 	case o.scanInterval < 0:
 		return usage("--scan-interval: negative")
+	case o.audit.retention < 0 || o.audit.sealInterval < 0:
+		return usage("--audit-retention and --audit-seal-interval: negative")
+	case len(o.audit.peers) > 0 && o.audit.witnessKey == "":
+		return usage("--audit-peer needs --audit-witness-key: who wants cosignatures gives them")
 	}
 	cfg, err := v1alpha1.Load(o.config)
 	if err != nil {

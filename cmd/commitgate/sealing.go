@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/outcome"
+	"github.com/commitgate/commitgate/audit/seal"
+)
+
+// auditOptions are the flags of serve about its audit log.
+type auditOptions struct {
+	keys, formerKeys []string
+	peers            []string
+	witnessKey       string
+	streamToken      string
+	namespace        string
+	retention        time.Duration
+	sealInterval     time.Duration
+}
+
+func (o *auditOptions) flags(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.keys, "audit-key", nil, "key that seals the audit log: a file of `commitgate audit keygen`, or a KMS (awskms://, gcpkms://, azurekms://, hashivault://); with two, both sign (default DATA/audit.key, made if it is missing)")
+	f.StringArrayVar(&o.formerKeys, "audit-former-key", nil, "file with verifier keys that sealed this log before")
+	f.DurationVar(&o.sealInterval, "audit-seal-interval", 5*time.Second, "how often the audit log is sealed")
+	f.DurationVar(&o.retention, "audit-retention", 0, "remove a shard of the audit log this long after its end, such as 9600h (0 keeps all)")
+	f.StringArrayVar(&o.peers, "audit-peer", nil, "URL=FILE of another replica that cosigns: its probe address, and a file with the verifier keys of its log and its witness")
+	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address")
+	f.StringVar(&o.streamToken, "audit-stream-token", "", "file with the token by which the API server posts its own audit events to /audit-stream, beside /review")
+	f.StringVar(&o.namespace, "namespace", "commitgate", "namespace that the gate runs in, whose pods the webhook is not asked about")
+}
+
+// defaultAuditKey is the key of a log whose operator gave none, in the data folder: who can write there can write both.
+const defaultAuditKey = "audit.key"
+
+// sealing is what keeps the audit log honest: its log, its sealer, and the witness for others.
+type sealing struct {
+	log     *audit.Log
+	sealer  *seal.Sealer
+	witness *seal.Witness    // nil: no peers
+	stream  *outcome.Handler // nil: the API server does not post its audit events
+}
+
+// openAudit opens the log of this replica, one per host name, which is the pod's, and prepares its seals.
+func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (*sealing, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	cluster := cfg.Gate.Spec.Cluster
+	if cluster == "" {
+		cluster = "cluster"
+	}
+	dir, origin := filepath.Join(o.data, "audit"), "commitgate.dev/"+cluster+"/"+host
+	signers, verifiers, err := auditKeys(ctx, o, origin)
+	if err != nil {
+		return nil, err
+	}
+	peers, known, err := auditPeers(o.audit.peers)
+	if err != nil {
+		return nil, err
+	}
+	floor, err := seal.Floor(dir, verifiers)
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w (a log that another key sealed needs --audit-former-key)", err)
+	}
+	s := &sealing{}
+	s.log, err = audit.Open(audit.Config{
+		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
+		Floor: floor, Logger: log,
+		Start: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.sealer, err = seal.New(seal.Config{
+		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
+		Interval: o.audit.sealInterval, Peers: peers, Logger: log,
+	})
+	if err == nil && o.audit.witnessKey != "" {
+		s.witness, err = openWitness(filepath.Join(o.data, "witness"), o.audit.witnessKey, known)
+	}
+	if err == nil && o.audit.streamToken != "" {
+		s.stream, err = openStream(s.log, o, log)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.log.Close())
+	}
+	return s, nil
+}
+
+// auditKeys loads the keys that seal the log, and makes one where the operator gave none.
+func auditKeys(ctx context.Context, o serveOptions, origin string) (signers []note.Signer, verifiers []note.Verifier, err error) {
+	refs := o.audit.keys
+	if len(refs) == 0 {
+		path := filepath.Join(o.data, defaultAuditKey)
+		if err := newKeyFile(path, origin); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, nil, fmt.Errorf("audit key: %w", err)
+		}
+		refs = []string{path}
+	}
+	var vkeys []string
+	for _, ref := range refs {
+		signer, vkey, err := seal.LoadSigner(ctx, ref, origin)
+		if err != nil {
+			return nil, nil, err
+		}
+		signers, vkeys = append(signers, signer), append(vkeys, vkey)
+	}
+	for _, file := range o.audit.formerKeys {
+		former, err := seal.ReadVerifiers(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		vkeys = append(vkeys, former...)
+	}
+	verifiers, err = seal.ParseVerifiers(vkeys)
+	return signers, verifiers, err
+}
+
+// newKeyFile makes a key and writes it beside its public part, FILE.pub. It returns fs.ErrExist if the file is there.
+func newKeyFile(path, origin string) error {
+	secret, verifier, err := seal.GenerateKey(origin)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(f, secret)
+	return errors.Join(err, f.Sync(), f.Close(), os.WriteFile(path+".pub", []byte(verifier+"\n"), 0o644))
+}
+
+// auditPeers reads URL=FILE; known are the keys of the peers' logs, by origin.
+func auditPeers(flags []string) (peers []seal.Peer, known map[string]note.Verifier, err error) {
+	known = map[string]note.Verifier{}
+	for _, flag := range flags {
+		url, file, ok := strings.Cut(flag, "=")
+		if !ok {
+			return nil, nil, fmt.Errorf("--audit-peer %s: want URL=FILE", flag)
+		}
+		keys, err := seal.ReadVerifiers(file)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--audit-peer: %w", err)
+		}
+		if len(keys) != 2 {
+			return nil, nil, fmt.Errorf("--audit-peer: %s holds %d keys: want two, of its log and of its witness", file, len(keys))
+		}
+		log, err := seal.ParseVerifiers(keys[:1])
+		if err != nil {
+			return nil, nil, fmt.Errorf("--audit-peer: %s: %w", file, err)
+		}
+		witness, err := seal.ParseWitness(keys[1])
+		if err != nil {
+			return nil, nil, fmt.Errorf("--audit-peer: %s: %w", file, err)
+		}
+		known[log[0].Name()] = log[0]
+		peers = append(peers, seal.Peer{URL: url, Verifier: witness})
+	}
+	return peers, known, nil
+}
+
+func witnesses(peers []seal.Peer) (vs []note.Verifier) {
+	for _, p := range peers {
+		vs = append(vs, p.Verifier)
+	}
+	return vs
+}
+
+func openWitness(dir, keyFile string, known map[string]note.Verifier) (*seal.Witness, error) {
+	secret, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("--audit-witness-key: %w", err)
+	}
+	return seal.NewWitness(dir, strings.TrimSpace(string(secret)), known)
+}
+
+// openStream prepares the receiver of the API server's audit events.
+func openStream(log *audit.Log, o serveOptions, logger *slog.Logger) (*outcome.Handler, error) {
+	token, err := os.ReadFile(o.audit.streamToken)
+	if err != nil {
+		return nil, fmt.Errorf("--audit-stream-token: %w", err)
+	}
+	text := strings.TrimSpace(string(token))
+	if len(text) < minToken {
+		return nil, fmt.Errorf("--audit-stream-token: %d characters, want at least %d", len(text), minToken)
+	}
+	return outcome.NewHandler(outcome.HandlerConfig{Log: log, Token: text, Exclusions: outcome.Shipped(o.audit.namespace), Logger: logger}), nil
+}
+
+// minToken is the shortest token of the audit stream: 128 bits in hexadecimal.
+const minToken = 32
+
+// pruneInterval is how often shards whose time is over are looked for.
+const pruneInterval = time.Hour
+
+// run seals until ctx ends, and removes what the retention says. It returns an error when the log is not what was sealed: a gate whose
+// memory was tampered with must not go on as if it were not.
+func (s *sealing) run(ctx context.Context, log *slog.Logger) error {
+	pruned := make(chan struct{})
+	go func() {
+		defer close(pruned)
+		tick := time.NewTicker(pruneInterval)
+		defer tick.Stop()
+		for {
+			if removed, err := s.log.Prune(ctx); err != nil && ctx.Err() == nil {
+				log.Error("shards of the audit log could not be removed", "err", err)
+			} else if len(removed) > 0 {
+				log.Info("shards of the audit log were removed: their retention is over", "shards", removed)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	err := s.sealer.Run(ctx)
+	<-pruned
+	return err
+}
+
+// close ends the log, and seals its last records.
+func (s *sealing) close() error {
+	err := s.log.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), lastSeal)
+	defer cancel()
+	_, sealErr := s.sealer.Seal(ctx)
+	return errors.Join(err, sealErr)
+}
+
+// lastSeal bounds the seal of the last records: what it misses, the next process seals.
+const lastSeal = 5 * time.Second
+
+// handleWitness serves the witness for peers, if there is one.
+func (s *sealing) handleWitness(mux *http.ServeMux) {
+	if s.witness != nil {
+		mux.Handle("/add-checkpoint", s.witness)
+	}
+}
