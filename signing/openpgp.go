@@ -310,7 +310,11 @@ func OpenPGPSigners(data []byte) ([]OpenPGPKey, error) {
 			return nil, err
 		}
 		key.Armoured = b.String() + "\n"
-		key.Unfit = noneFit(entityKeys(key.Principal, e))
+		found := entityKeys(key.Principal, e)
+		for _, k := range found {
+			key.Fingerprints = append(key.Fingerprints, k.fingerprint)
+		}
+		key.Unfit = noneFit(found)
 		out = append(out, key)
 	}
 	return out, nil
@@ -320,6 +324,8 @@ func OpenPGPSigners(data []byte) ([]OpenPGPKey, error) {
 type OpenPGPKey struct {
 	Principal   Principal
 	Fingerprint string
-	Armoured    string
-	Unfit       error // why no signature of this key would be accepted; nil if one might
+	// Fingerprints are those of the key and its subkeys.
+	Fingerprints []string
+	Armoured     string
+	Unfit        error // why no signature of this key would be accepted; nil if one might
 }
