@@ -35,7 +35,7 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 	var refused *refusedFile
 	switch {
 	case errors.As(err, &refused):
-		r.problem(Source{Repository: at.repository, Path: refused.path}, "%v", refused.err)
+		r.problem(Source{Repository: at.repository, Path: refused.path, Line: refused.line}, "%v", refused.err)
 		return errReported
 	case err != nil && r.stop() != nil:
 		return r.stop()

@@ -187,7 +187,7 @@ func (h *helmChart) collect(made *helmRendering, dir git.Path, c *chart.Chart, f
 		}
 		var syntax *syntaxError
 		if errors.As(err, &syntax) {
-			return &refusedFile{at, fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
+			return &refusedFile{path: at, err: fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
 		}
 		return err
 	}
@@ -260,7 +260,7 @@ func (h *helmChart) files(dir git.Path) ([]*archive.BufferedFile, error) {
 	rules := ignore.Empty()
 	if text, err := fs.ReadFile(h.tree, string(join(dir, ignore.HelmIgnore))); err == nil {
 		if rules, err = ignore.Parse(bytes.NewReader(text)); err != nil {
-			return nil, &refusedFile{join(dir, ignore.HelmIgnore), err}
+			return nil, &refusedFile{path: join(dir, ignore.HelmIgnore), err: err}
 		}
 	}
 	rules.AddDefaults()
@@ -281,10 +281,10 @@ func (h *helmChart) files(dir git.Path) ([]*archive.BufferedFile, error) {
 		case ignored, entry.IsDir():
 			return nil
 		case !info.Mode().IsRegular():
-			return &refusedFile{git.Path(name), errors.New("a symbolic link or submodule in a chart, which is not followed")}
+			return &refusedFile{path: git.Path(name), err: errors.New("a symbolic link or submodule in a chart, which is not followed")}
 		}
 		if size += info.Size(); info.Size() > archive.MaxDecompressedFileSize || size > archive.MaxDecompressedChartSize {
-			return &refusedFile{git.Path(name), errors.New("the chart is larger than Helm takes")}
+			return &refusedFile{path: git.Path(name), err: errors.New("the chart is larger than Helm takes")}
 		}
 		data, err := fs.ReadFile(h.tree, name)
 		files = append(files, &archive.BufferedFile{Name: below, Data: bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))})

@@ -74,7 +74,11 @@ func (k *kustomizer) build(dir git.Path) (docs []*document, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.documents(dir, made)
+	docs, err = k.documents(dir, made)
+	if err != nil {
+		return nil, k.explain(err)
+	}
+	return docs, nil
 }
 
 func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
@@ -87,9 +91,27 @@ func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
 	case k.refused != nil:
 		return nil, k.refused
 	case err != nil:
-		return nil, errors.New(strings.ReplaceAll(err.Error(), "'/", "'"))
+		return nil, k.explain(err)
 	}
 	return made, nil
+}
+
+// explain finds the file and line behind an error of kustomize, which often names neither: the first file that it read and that is no YAML.
+func (k *kustomizer) explain(err error) error {
+	for _, p := range slices.Sorted(maps.Keys(k.seen)) {
+		if !slices.Contains(kustomizationNames[:], path.Base(string(p))) && !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) {
+			continue
+		}
+		data, unread := fs.ReadFile(k.tree, string(p))
+		if unread != nil {
+			continue
+		}
+		var syntax *syntaxError
+		if _, wrong := parse(p, data, dialectKubernetes); errors.As(wrong, &syntax) {
+			return &refusedFile{path: p, line: syntax.line, err: errors.New(syntax.what)}
+		}
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), "'/", "'"))
 }
 
 // origins builds once more to know which file each resource comes from. The annotation in which kustomize notes that could change what a patch
@@ -350,6 +372,7 @@ func (k *kustomizer) WriteFile(string, []byte) error      { return fs.ErrPermiss
 // refusedFile is a file that is not shown to kustomize.
 type refusedFile struct {
 	path git.Path
+	line int // 0 if it concerns no line in particular
 	err  error
 }
 
@@ -369,7 +392,7 @@ func (k *kustomizer) admit(p git.Path, data []byte) error {
 	for _, doc := range docs {
 		if kustomization || doc.content["apiVersion"] == "builtin" {
 			if err := k.admitOne(doc, kustomization); err != nil {
-				k.refused = &refusedFile{p, err}
+				k.refused = &refusedFile{path: p, err: err}
 				return k.refused
 			}
 		}

@@ -42,7 +42,7 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 	var refused *refusedFile
 	switch {
 	case errors.As(err, &refused):
-		r.problem(Source{Repository: at.repository, Path: refused.path}, "%v", refused.err)
+		r.problem(Source{Repository: at.repository, Path: refused.path, Line: refused.line}, "%v", refused.err)
 		return errReported
 	case err != nil && r.stop() != nil:
 		return r.stop()

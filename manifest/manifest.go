@@ -58,3 +58,25 @@ type Object struct {
 	// crd: it stands in the crds folder of a chart.
 	crd bool
 }
+
+// OwnerKey is the key of the agent's object that applies this one; the zero value for the path of a root.
+func (o *Object) OwnerKey() Key { return ownerKey(o.Owner) }
+
+// OwnerKey is the key of the agent's object that the build is of; the zero value for the path of a root.
+func (b *Build) OwnerKey() Key { return ownerKey(b.Owner) }
+
+func ownerKey(o agent.Owner) Key { return Key{o.Group, o.Kind, o.Namespace, o.Name} }
+
+// Applied is the object as the agent sends it, with the labels and annotations that it adds. The annotation of client-side apply, which
+// repeats the whole object, is left out. It shares with Content what it does not change.
+func (o *Object) Applied() map[string]any {
+	applied := *o
+	applied.editMetadata(func(metadata map[string]any) {
+		mergeStrings(metadata, "labels", o.Adds.Labels)
+		mergeStrings(metadata, "annotations", o.Adds.Annotations)
+	})
+	return applied.Content
+}
+
+// String is "repository:path:line", as far as it is known.
+func (s Source) String() string { return s.place() }

@@ -42,6 +42,8 @@ type Parts struct {
 	Revisions map[string]*Revision // by repository
 	Published time.Time            // when its objects became the truth
 	Types     *account.Types
+	// Rendered is what the declared objects were made from, and what was not followed.
+	Rendered *manifest.Set
 	// Policies of the revisions, nil if none are configured.
 	Policies *policy.Set
 }

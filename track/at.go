@@ -24,6 +24,8 @@ type AtConfig struct {
 	// Revisions by repository, as gitrevisions(7); the protected branch where there is none.
 	Revisions map[string]string
 	Now       time.Time // when it is; the machine's time if it is zero
+	// Vouch: the revisions are vouched for, whoever signed them. For what shows what a revision says, not for what acts on it.
+	Vouch bool
 	// CRDs are CustomResourceDefinitions that Git does not declare: they say how the fields of their kinds compare.
 	CRDs []map[string]any
 }
@@ -116,25 +118,27 @@ func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) 
 	if path == "" {
 		return nil, fmt.Errorf("repository %s: no copy of it on this machine is named", r.Name)
 	}
-	authority, err := signing.NewAuthority(r.Name, r.Spec)
-	if err != nil {
-		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
-	}
 	repo, err := mirror.OpenRepository(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
 	}
-	l := &local{repo, line{authority: authority, keep: true}}
-	if err := l.reach(ctx, r, cfg.Revisions[r.Name]); err != nil {
+	l := &local{Repository: repo, line: line{keep: true}}
+	if err := l.reach(ctx, r, cfg.Revisions[r.Name], cfg.Vouch); err != nil {
 		return nil, errors.Join(err, repo.Close())
 	}
 	return l, nil
 }
 
 // reach verifies up to a revision, all or nothing.
-func (l *local) reach(ctx context.Context, r v1alpha1.TrustedRepository, revision string) error {
+func (l *local) reach(ctx context.Context, r v1alpha1.TrustedRepository, revision string, vouch bool) error {
 	tip, err := l.find(ctx, r.Spec.Branch, revision)
 	if err != nil {
+		return fmt.Errorf("repository %s: %w", r.Name, err)
+	}
+	if vouch {
+		r.Spec.Anchor.Commit, r.Spec.SignerList = string(tip), ""
+	}
+	if l.authority, err = signing.NewAuthority(r.Name, r.Spec); err != nil {
 		return fmt.Errorf("repository %s: %w", r.Name, err)
 	}
 	if err := l.begin(ctx, l.Repository); err != nil {

@@ -63,7 +63,7 @@ func (b *builder) build(ctx context.Context, prev *built, sources map[string]*so
 	if err := a.run(set.Objects); err != nil {
 		return nil, &stageError{StageRender, err}
 	}
-	parts.Types = a.types
+	parts.Types, parts.Rendered = a.types, set
 	out := &built{set: set, entries: a.now, put: len(a.put), gone: len(a.gone)}
 	if parts.Policies, out.policies, err = b.compile(ctx, prev, sources); err != nil {
 		return nil, &stageError{StagePolicy, err}
