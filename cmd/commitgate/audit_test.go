@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -203,4 +206,49 @@ func firstSegment(t *testing.T, dir string) string {
 		t.Fatalf("%v, %v", segments, err)
 	}
 	return segments[0].Path
+}
+
+func TestRevisionsAreAttested(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	l, err := audit.Open(audit.Config{Dir: dir, Origin: "gate.test/a", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const good, bad = "3f2c1d9b7a5e4f60812a9c3d5b7e1f2a4c6d8e0b", "aaaa1d9b7a5e4f60812a9c3d5b7e1f2a4c6d8e0b"
+	for _, r := range []audit.Record{
+		{Type: audit.TypePublished, Origin: &audit.Origin{Repository: "shop", Branch: "main", Revision: good, Signers: []audit.Signer{{Principal: "ada"}}}},
+		{Type: audit.TypePublished, Origin: &audit.Origin{Repository: "shop", Branch: "main", Revision: good}},
+		{Type: audit.TypeRefused, Origin: &audit.Origin{Repository: "shop", Branch: "main", Revision: bad}},
+	} {
+		if _, err := l.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, out := filepath.Join(t.TempDir(), "key.pem"), filepath.Join(t.TempDir(), "vsa")
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, status := command(t, "audit", "attest", dir, "--key", key, "--out", out); status != exitUsage {
+		t.Errorf("without the URL of the repository: status %d", status)
+	}
+	text, status := command(t, "audit", "attest", dir, "--key", key, "--out", out, "--url", "shop=https://git.test/shop.git")
+	if status != exitYes || !strings.HasPrefix(text, "2 statements") {
+		t.Errorf("status %d: %s", status, text)
+	}
+	for _, name := range []string{good + ".passed.intoto.json", bad + ".failed.intoto.json"} {
+		if _, err := os.Stat(filepath.Join(out, name)); err != nil {
+			t.Error(err)
+		}
+	}
 }
