@@ -129,7 +129,7 @@ func (u *universe) there(ref ast.Ref) bool {
 	if !ok || string(first) == reservedLib {
 		return true
 	}
-	if _, ok := u.static[string(first)]; ok {
+	if u.documented(ref) {
 		return true
 	}
 	for _, p := range u.packs {
@@ -138,6 +138,25 @@ func (u *universe) there(ref ast.Ref) bool {
 		}
 	}
 	return false
+}
+
+// documented tells whether a reference leads into the data files, as far as its names are known.
+func (u *universe) documented(ref ast.Ref) bool {
+	var at any = u.static
+	for _, t := range ref[1:] {
+		name, ok := t.Value.(ast.String)
+		if !ok {
+			return true // a computed name may be any
+		}
+		m, ok := at.(map[string]any)
+		if !ok {
+			return true // a list or a value: what is below it is for the rule to know
+		}
+		if at, ok = m[string(name)]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // defines tells whether a reference that leads into the package names one of its rules, or only the package.

@@ -55,6 +55,10 @@ func TestWhatWouldSilentlyAllowIsRefused(t *testing.T) {
 			[]string{"a.rego", "package main\n\ndeny contains \"x\" if input.spec.image in data.forbidden\n"},
 			"a.rego:3: data.forbidden is not there",
 		},
+		"a setting that the data file does not have": {
+			[]string{"data.yaml", "limits: {replicas: 5}\n", "a.rego", "package main\n\ndeny contains \"x\" if input.spec.replicas > data.limits.replcias\n"},
+			"a.rego:3: data.limits.replcias is not there",
+		},
 		"a rule that the helper package does not have": {
 			[]string{"a.rego", "package main\nimport data.lib.names\n\ndeny contains \"x\" if names.bad\n", "lib.rego", lib},
 			"a.rego:4: data.lib.names.bad is not there",

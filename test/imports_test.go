@@ -29,6 +29,7 @@ var doors = map[string][]string{
 	"github.com/go-git/go-git":            {"mirror", "test", "signing"},
 	"github.com/open-policy-agent/opa":    {"policy", "test"},
 	"k8s.io/kubernetes":                   {"account", "test"},
+	"k8s.io/apiserver":                    {"policy", "test"},
 	"sigs.k8s.io/structured-merge-diff":   {"account", "test"},
 	"sigs.k8s.io/kustomize":               {"manifest", "test"},
 	"helm.sh/helm":                        {"manifest", "test"},
