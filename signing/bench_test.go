@@ -112,7 +112,7 @@ func (p *packed) write() {
 	p.git("index-pack", file)
 	p.git("-C", p.dir, "update-ref", "HEAD", string(p.ids[len(p.ids)-1]))
 	allowed := filepath.Join(p.dir, "allowed_signers")
-	if err := os.WriteFile(allowed, []byte("ada@example.org "+string(ssh.MarshalAuthorizedKey(p.signer.PublicKey()))), 0o600); err != nil {
+	if err := os.WriteFile(allowed, []byte(p.allowed()), 0o600); err != nil {
 		p.Fatal(err)
 	}
 	p.git("-C", p.dir, "config", "gpg.ssh.allowedSignersFile", allowed)
@@ -131,8 +131,12 @@ func (p *packed) authority() *signing.Authority {
 	p.Helper()
 	return must(signing.NewAuthority("shop", v1alpha1.TrustedRepositorySpec{
 		Branch: "main", Anchor: v1alpha1.Anchor{Commit: string(p.ids[0])},
-		AllowedSigners: "ada@example.org " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(p.signer.PublicKey()))),
+		AllowedSigners: p.allowed(),
 	}))(p)
+}
+
+func (p *packed) allowed() string {
+	return "ada@example.org " + string(ssh.MarshalAuthorizedKey(p.signer.PublicKey()))
 }
 
 // verify verifies the whole history as a gate does that has just started, and returns how long that took.
