@@ -158,6 +158,7 @@ func (s *scene) refuses(id git.ID, cause signing.Cause, text ...string) {
 }
 
 func TestSignedLine(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	pgp := must(s.forge.WithOpenPGPKey(t.Context(), "Pia", "pia@example.org"))(t)
 	s.spec.Signers = append(s.spec.Signers, pgp.Signer())
@@ -182,6 +183,7 @@ func TestSignedLine(t *testing.T) {
 }
 
 func TestAnchorIsVouchedForByConfiguration(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	sig := s.accepts()
 	if len(sig) != 1 || sig[0].Kind != signing.KindAnchor || sig[0].Principal != "" {
@@ -190,6 +192,7 @@ func TestAnchorIsVouchedForByConfiguration(t *testing.T) {
 }
 
 func TestRefusedCommits(t *testing.T) {
+	t.Parallel()
 	tests := map[string]struct {
 		commit func(s *scene) git.ID
 		cause  signing.Cause
@@ -231,6 +234,7 @@ func TestRefusedCommits(t *testing.T) {
 }
 
 func TestLine(t *testing.T) {
+	t.Parallel()
 	t.Run("a rewind", func(t *testing.T) {
 		s := newScene(t)
 		first := s.commit(s.ada, nil)
@@ -265,6 +269,7 @@ func TestLine(t *testing.T) {
 }
 
 func TestRulesByPath(t *testing.T) {
+	t.Parallel()
 	newRules := func(t *testing.T) *scene {
 		s := newScene(t)
 		s.spec.Rules = []v1alpha1.Rule{

@@ -45,6 +45,7 @@ type differential struct {
 // refused here; what git accepts is accepted here, or refused for its shape: the differences on purpose that docs/signatures.md lists.
 // COMMITGATE_DIFFERENTIAL sets how many mutants of each signed commit there are.
 func TestAgainstGit(t *testing.T) {
+	t.Parallel()
 	mutants := 12
 	if s := os.Getenv("COMMITGATE_DIFFERENTIAL"); s != "" {
 		var err error

@@ -173,6 +173,7 @@ func (w *sigstoreWorld) log(attributes, signature []byte, cert *x509.Certificate
 }
 
 func TestGitsign(t *testing.T) {
+	t.Parallel()
 	const issuer = "https://accounts.example"
 	past := time.Now().Add(-24 * time.Hour).Truncate(time.Second)
 	right := keylessSignature{identity: "kim@example.org", issuer: issuer, at: past, logged: time.Minute}

@@ -19,6 +19,7 @@ import (
 // TestWhatGitShowsInsteadOfACommit: replace refs and grafts make git show another commit than the one that is there. Here, only objects
 // count.
 func TestWhatGitShowsInsteadOfACommit(t *testing.T) {
+	t.Parallel()
 	nobody := forge.WithoutKey("nobody", "nobody@example.org")
 	t.Run("a signed commit as a replacement of an unsigned one", func(t *testing.T) {
 		s := newScene(t)
@@ -63,6 +64,7 @@ func TestWhatGitShowsInsteadOfACommit(t *testing.T) {
 
 // TestReplay: a signature is over a commit, and a commit names what it descends from; it is worth nothing anywhere else.
 func TestReplay(t *testing.T) {
+	t.Parallel()
 	t.Run("a signed commit of another repository", func(t *testing.T) {
 		s, other := newScene(t), newScene(t)
 		other.git("checkout", "--quiet", "--orphan", "elsewhere") // both roots could be the same commit, made in the same second
@@ -103,6 +105,7 @@ func TestReplay(t *testing.T) {
 
 // TestSHA256Repository: signatures live in another header there.
 func TestSHA256Repository(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	dir := t.TempDir()
 	run := func(args ...string) git.ID {
@@ -134,6 +137,7 @@ func TestSHA256Repository(t *testing.T) {
 
 // TestShallow: a shallow history is as good as a whole one from its anchor on. Where it is cut off it is no answer, never a yes.
 func TestShallow(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	clone := func(depth string) *mirror.Repository {
 		t.Helper()
@@ -163,6 +167,7 @@ func TestShallow(t *testing.T) {
 
 // TestManyBadCommits: whatever cores do first, the first bad commit of the line is the one that is named, and all before it are accepted.
 func TestManyBadCommits(t *testing.T) {
+	t.Parallel()
 	p := newPacked(t, 400)
 	spec := v1alpha1.TrustedRepositorySpec{Branch: "main", Anchor: v1alpha1.Anchor{Commit: string(p.ids[0])}, Rules: []v1alpha1.Rule{{Paths: []string{"f[0-4]*.yaml"}}}}
 	spec.AllowedSigners = p.allowed()

@@ -73,6 +73,7 @@ func (g *gnupg) document(who string) document {
 }
 
 func TestOpenPGP(t *testing.T) {
+	t.Parallel()
 	g := newGnuPG(t)
 	g.run("", "--quick-generate-key", "ed@example.org", "ed25519", "sign", "never")
 	g.run("", "--quick-generate-key", "rsa@example.org", "rsa2048", "sign", "never")
@@ -149,6 +150,7 @@ func TestOpenPGP(t *testing.T) {
 
 // TestOpenPGPv6: keys of RFC 9580, which gpg does not know.
 func TestOpenPGPv6(t *testing.T) {
+	t.Parallel()
 	config := &packet.Config{V6Keys: true, Algorithm: packet.PubKeyAlgoEd25519, DefaultHash: crypto.SHA512}
 	entity, err := openpgp.NewEntity("Vi", "", "vi@example.org", config)
 	if err != nil {

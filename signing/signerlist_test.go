@@ -44,6 +44,7 @@ func (s *scene) relist(author, approver *forge.Person, list string) git.ID {
 }
 
 func TestSignerListInGit(t *testing.T) {
+	t.Parallel()
 	t.Run("a new signer signs from the next commit on", func(t *testing.T) {
 		s := withList(t)
 		s.relist(s.ada, s.bob, s.list(s.ada, s.bob, s.eve))
@@ -151,6 +152,7 @@ func TestSignerListInGit(t *testing.T) {
 // TestMergesJoinTheIntersection: what one parent's list does not allow, a merge of it does not allow either, so that nobody gets a key
 // back, or a new one in, by way of a branch.
 func TestMergesJoinTheIntersection(t *testing.T) {
+	t.Parallel()
 	t.Run("a branch from before a signer was added is not hers to merge", func(t *testing.T) {
 		s := withList(t)
 		s.branch("old", "HEAD")
@@ -179,6 +181,7 @@ func TestMergesJoinTheIntersection(t *testing.T) {
 }
 
 func TestFullHistory(t *testing.T) {
+	t.Parallel()
 	t.Run("every merged-in commit must be signed", func(t *testing.T) {
 		s := newScene(t)
 		s.spec.History = v1alpha1.HistoryFull
@@ -225,6 +228,7 @@ func TestFullHistory(t *testing.T) {
 
 // TestForge: GitHub and others sign the merges that they make. Such a signature says who made the commit, not who asked for it.
 func TestForge(t *testing.T) {
+	t.Parallel()
 	withForge := func(t *testing.T, rules ...v1alpha1.Rule) (*scene, *forge.Person) {
 		s := newScene(t)
 		web := must(s.forge.WithOpenPGPKey(t.Context(), "GitHub", "noreply@forge.example"))(t)
@@ -264,6 +268,7 @@ func TestForge(t *testing.T) {
 }
 
 func TestAnchorsThatCannotBe(t *testing.T) {
+	t.Parallel()
 	t.Run("its signer list cannot be read", func(t *testing.T) {
 		s := newScene(t)
 		s.spec.SignerList = listFile
@@ -289,6 +294,7 @@ func TestAnchorsThatCannotBe(t *testing.T) {
 }
 
 func TestConfigurationErrors(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	ada := s.ada.Signer()
 	tests := map[string]struct {
@@ -324,6 +330,7 @@ func TestConfigurationErrors(t *testing.T) {
 }
 
 func TestExpiryIsJudgedByWhenTheGateSawIt(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.spec.Signers[0].Expires = ends(s.now.Add(time.Hour))
 	s.commit(s.ada, nil)

@@ -111,6 +111,7 @@ func judged(t testing.TB, d document, signature string, at time.Time) (Signature
 }
 
 func TestAllowedSigners(t *testing.T) {
+	t.Parallel()
 	key := ed25519Key(t)
 	now := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	tests := map[string]struct {
@@ -170,6 +171,7 @@ func TestAllowedSigners(t *testing.T) {
 }
 
 func TestSSHCertificates(t *testing.T) {
+	t.Parallel()
 	key, authority, other := ed25519Key(t), ed25519Key(t), ed25519Key(t)
 	list := "*@example.org,!eve@example.org cert-authority " + authority.line() + "\n"
 	tests := map[string]struct {
@@ -207,6 +209,7 @@ func TestSSHCertificates(t *testing.T) {
 }
 
 func TestSSHRevocation(t *testing.T) {
+	t.Parallel()
 	key, authority := ed25519Key(t), ed25519Key(t)
 	cert := key.certify(t, authority, "-I", "laptop", "-z", "70", "-n", "ada@example.org")
 	krl := func(t *testing.T, spec string) string {
@@ -270,6 +273,7 @@ func TestSSHRevocation(t *testing.T) {
 }
 
 func TestSSHKeyTypes(t *testing.T) {
+	t.Parallel()
 	made := func(key crypto.Signer, err error) func(*testing.T) ssh.Signer {
 		return func(t *testing.T) ssh.Signer {
 			if err != nil {
