@@ -26,20 +26,19 @@ type Record struct {
 	Time   time.Time `json:"time"`   // UTC, when the record was put in order
 	// Monotonic is nanoseconds on the clock that no one sets, since the boot that writer.boot names.
 	Monotonic int64 `json:"monotonic"`
-	Type      Type  `json:"type"`
+	Type      Type  `json:"type"` // what the record tells; the other members depend on it
 	// Truncated: some text, list or map was longer than a record may hold and ends in a mark that says by how much.
-	Truncated bool    `json:"truncated,omitempty"`
-	Writer    *Writer `json:"writer,omitempty"`
-
-	Request   *Request   `json:"request,omitempty"`
-	Actor     *Actor     `json:"actor,omitempty"`
-	Decision  *Decision  `json:"decision,omitempty"`
-	Origin    *Origin    `json:"origin,omitempty"`
-	Policy    *Policy    `json:"policy,omitempty"`
-	Change    *Change    `json:"change,omitempty"`
-	Emergency *Emergency `json:"emergency,omitempty"`
-	Outcome   *Outcome   `json:"outcome,omitempty"`
-	Event     *Event     `json:"event,omitempty"`
+	Truncated bool       `json:"truncated,omitempty"`
+	Writer    *Writer    `json:"writer,omitempty"`    // the process that wrote it
+	Request   *Request   `json:"request,omitempty"`   // what was asked
+	Actor     *Actor     `json:"actor,omitempty"`     // who asked
+	Decision  *Decision  `json:"decision,omitempty"`  // the verdict
+	Origin    *Origin    `json:"origin,omitempty"`    // the commit that says so
+	Policy    *Policy    `json:"policy,omitempty"`    // the policies that decided
+	Change    *Change    `json:"change,omitempty"`    // how the change came to the protected branch
+	Emergency *Emergency `json:"emergency,omitempty"` // the break-glass grant under which it was made
+	Outcome   *Outcome   `json:"outcome,omitempty"`   // what became of a decision
+	Event     *Event     `json:"event,omitempty"`     // what a lifecycle record or a finding tells
 }
 
 // Type is what kind of thing a record tells.
@@ -82,29 +81,29 @@ type Writer struct {
 
 // Request is what was asked, without bodies.
 type Request struct {
-	UID         string `json:"uid"`
-	Operation   string `json:"operation"`
-	Group       string `json:"group"`
-	Version     string `json:"version"`
-	Kind        string `json:"kind"`
-	Resource    string `json:"resource"`
-	Subresource string `json:"subresource,omitempty"`
-	Namespace   string `json:"namespace,omitempty"`
-	Name        string `json:"name"`
-	ObjectUID   string `json:"objectUID,omitempty"`
+	UID         string `json:"uid"`                   // of the AdmissionReview; the API server makes one per call
+	Operation   string `json:"operation"`             // CREATE, UPDATE, DELETE or CONNECT
+	Group       string `json:"group"`                 // of the API
+	Version     string `json:"version"`               // of the API
+	Kind        string `json:"kind"`                  // of the object
+	Resource    string `json:"resource"`              // plural, lower case
+	Subresource string `json:"subresource,omitempty"` // status, scale, exec …
+	Namespace   string `json:"namespace,omitempty"`   // empty for what has none
+	Name        string `json:"name"`                  // empty where the API server makes one
+	ObjectUID   string `json:"objectUID,omitempty"`   // of the object in the cluster
 	// OldResourceVersion is that of the object before the change.
 	OldResourceVersion string `json:"oldResourceVersion,omitempty"`
-	// ObjectDigest and OldDigest are keyed digests (Digester) of the object after and before.
+	// ObjectDigest is a keyed digest (Digester) of the object after the change.
 	ObjectDigest string `json:"objectDigest,omitempty"`
-	OldDigest    string `json:"oldDigest,omitempty"`
+	OldDigest    string `json:"oldDigest,omitempty"` // of the object before, likewise
 }
 
 // Actor is who asked.
 type Actor struct {
-	Username string   `json:"username"`
-	UID      string   `json:"uid,omitempty"`
-	Groups   []string `json:"groups,omitempty"`
-	Role     string   `json:"role"` // agent, controller, exempt, grant, gate, other
+	Username string   `json:"username"`         // as the API server authenticated it
+	UID      string   `json:"uid,omitempty"`    // of the user
+	Groups   []string `json:"groups,omitempty"` // of the user
+	Role     string   `json:"role"`             // agent, controller, exempt, grant, gate, other
 	// ExtraDigest is a keyed digest of the extra claims of the token.
 	ExtraDigest string `json:"extraDigest,omitempty"`
 	// Impersonated: the request lacks the marks that the real identity's requests carry.
@@ -113,61 +112,61 @@ type Actor struct {
 
 // Decision is the verdict.
 type Decision struct {
-	Outcome string   `json:"outcome"` // allow, deny, retry, error: what was answered
-	Verdict string   `json:"verdict"` // what an enforcing gate answers: differs from outcome in modes Warn and Audit
-	Mode    string   `json:"mode"`
-	Reason  string   `json:"reason"`
-	Message string   `json:"message,omitempty"`
-	Code    int      `json:"code,omitempty"`
-	Fields  []string `json:"fields,omitempty"` // paths only: those that had no reason
-	Noop    bool     `json:"noop,omitempty"`
+	Outcome string   `json:"outcome"`           // allow, deny, retry, error: what was answered
+	Verdict string   `json:"verdict"`           // what an enforcing gate answers: differs from outcome in modes Warn and Audit
+	Mode    string   `json:"mode"`              // Enforce, Warn or Audit
+	Reason  string   `json:"reason"`            // the stable word of docs/reasons.md
+	Message string   `json:"message,omitempty"` // what the caller was told
+	Code    int      `json:"code,omitempty"`    // HTTP status of a refusal
+	Fields  []string `json:"fields,omitempty"`  // paths only: those that had no reason
+	Noop    bool     `json:"noop,omitempty"`    // nothing was changed by it
 	// Unverified: some value is encrypted in Git and was explained by its shape only.
 	Unverified bool  `json:"unverified,omitempty"`
-	Micros     int64 `json:"micros"`
+	Micros     int64 `json:"micros"` // microseconds from the review to the decision
 	// Exemption names the exemption by which the request passed.
 	Exemption  string      `json:"exemption,omitempty"`
-	Violations []Violation `json:"violations,omitempty"`
+	Violations []Violation `json:"violations,omitempty"` // what policies said
 }
 
 // Violation is what one policy said.
 type Violation struct {
-	Policy string `json:"policy"`
-	Rule   string `json:"rule,omitempty"`
+	Policy string `json:"policy"`         // name of the policy
+	Rule   string `json:"rule,omitempty"` // of the policy
 	// Message is left out for kinds that hold secrets; MessageDigest (keyed) stands for it then.
 	Message       string   `json:"message,omitempty"`
-	MessageDigest string   `json:"messageDigest,omitempty"`
-	Controls      []string `json:"controls,omitempty"` // as the policy names them: CC8.1, CM-3
+	MessageDigest string   `json:"messageDigest,omitempty"` // keyed, of the message that was left out
+	Controls      []string `json:"controls,omitempty"`      // as the policy names them: CC8.1, CM-3
 }
 
 // Origin ties a change to Git.
 type Origin struct {
-	Repository string   `json:"repository"`
-	Branch     string   `json:"branch"`
-	Revision   git.ID   `json:"revision"`         // the verified revision that was the truth
-	Commit     git.ID   `json:"commit,omitempty"` // the commit that last changed the object
-	Tree       git.ID   `json:"tree,omitempty"`   // of the revision
-	Path       git.Path `json:"path,omitempty"`
+	Repository string   `json:"repository"`          // name of the trusted repository
+	Branch     string   `json:"branch"`              // the protected branch
+	Revision   git.ID   `json:"revision"`            // the verified revision that was the truth
+	Commit     git.ID   `json:"commit,omitempty"`    // the commit that last changed the object
+	Tree       git.ID   `json:"tree,omitempty"`      // of the revision
+	Path       git.Path `json:"path,omitempty"`      // of the manifest in the repository
 	Author     string   `json:"author,omitempty"`    // as the commit says; proves nothing
 	Committer  string   `json:"committer,omitempty"` // as the commit says; proves nothing
 	// CommitTime is as the commit says; proves nothing.
 	CommitTime *time.Time `json:"commitTime,omitempty"`
-	Signers    []Signer   `json:"signers,omitempty"`
+	Signers    []Signer   `json:"signers,omitempty"` // whose signatures on the commit were accepted
 	// ManifestDigest is a keyed digest of the declared object.
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 }
 
 // Signer is one accepted signature.
 type Signer struct {
-	Principal string `json:"principal"`
-	Kind      string `json:"kind"`
-	Key       string `json:"key,omitempty"`
+	Principal string `json:"principal"`        // the person or machine, as the signer list names it
+	Kind      string `json:"kind"`             // of the signature: OpenPGP, SSH, X509, Gitsign; Anchor: the trust anchor itself
+	Key       string `json:"key,omitempty"`    // fingerprint
 	Issuer    string `json:"issuer,omitempty"` // who vouched for the identity, of keyless signatures
 }
 
 // Policy is the set of policies that decided, so that the decision can be made again.
 type Policy struct {
-	Repository   string `json:"repository,omitempty"`
-	Commit       git.ID `json:"commit,omitempty"`
+	Repository   string `json:"repository,omitempty"`   // where the policies come from
+	Commit       git.ID `json:"commit,omitempty"`       // the verified commit of the policies
 	Digest       string `json:"digest,omitempty"`       // of the modules
 	DataDigest   string `json:"dataDigest,omitempty"`   // of the data documents
 	ConfigDigest string `json:"configDigest,omitempty"` // of the gate's configuration
@@ -180,54 +179,54 @@ type Policy struct {
 
 // Change is how the change came to the protected branch, as far as evidence was found.
 type Change struct {
-	URL              string     `json:"url,omitempty"`
-	Number           int        `json:"number,omitempty"`
-	Approvers        []Approver `json:"approvers,omitempty"`
-	AuthorIsApprover bool       `json:"authorIsApprover,omitempty"`
-	RequiredReviews  int        `json:"requiredReviews,omitempty"`
-	Checks           []Check    `json:"checks,omitempty"`
-	Tickets          []string   `json:"tickets,omitempty"` // from the commit's trailers
-	EvidenceDigest   string     `json:"evidenceDigest,omitempty"`
-	EvidenceSource   string     `json:"evidenceSource,omitempty"` // signatures, or the forge that was asked
+	URL              string     `json:"url,omitempty"`              // of the pull request
+	Number           int        `json:"number,omitempty"`           // of the pull request
+	Approvers        []Approver `json:"approvers,omitempty"`        // people other than the author who let it in
+	AuthorIsApprover bool       `json:"authorIsApprover,omitempty"` // nobody else did
+	RequiredReviews  int        `json:"requiredReviews,omitempty"`  // by the rules of the branch
+	Checks           []Check    `json:"checks,omitempty"`           // tests that ran on it
+	Tickets          []string   `json:"tickets,omitempty"`          // from the commit's trailers
+	EvidenceDigest   string     `json:"evidenceDigest,omitempty"`   // of what the forge said
+	EvidenceSource   string     `json:"evidenceSource,omitempty"`   // signatures, or the forge that was asked
 }
 
 // Approver is a person other than the author who let the change in.
 type Approver struct {
-	ID string     `json:"id"`
-	At *time.Time `json:"at,omitempty"`
+	ID string     `json:"id"`           // who
+	At *time.Time `json:"at,omitempty"` // when
 }
 
 // Check is a test that ran on the change.
 type Check struct {
-	Name       string `json:"name"`
-	Conclusion string `json:"conclusion"`
-	URL        string `json:"url,omitempty"`
+	Name       string `json:"name"`          // of the test
+	Conclusion string `json:"conclusion"`    // success, failure …
+	URL        string `json:"url,omitempty"` // of its run
 }
 
 // Emergency is the break-glass grant under which a change was made.
 type Emergency struct {
-	Grant      string     `json:"grant"`
-	OpenedBy   []string   `json:"openedBy,omitempty"`
-	Reason     string     `json:"reason,omitempty"`
-	Ticket     string     `json:"ticket,omitempty"`
-	Expires    *time.Time `json:"expires,omitempty"`
-	ReviewDue  *time.Time `json:"reviewDue,omitempty"`
-	ReviewedBy string     `json:"reviewedBy,omitempty"`
+	Grant      string     `json:"grant"`                // name of the grant
+	OpenedBy   []string   `json:"openedBy,omitempty"`   // who signed it
+	Reason     string     `json:"reason,omitempty"`     // why
+	Ticket     string     `json:"ticket,omitempty"`     // where it is discussed
+	Expires    *time.Time `json:"expires,omitempty"`    // when the grant ends
+	ReviewDue  *time.Time `json:"reviewDue,omitempty"`  // until when somebody has to look at it
+	ReviewedBy string     `json:"reviewedBy,omitempty"` // who looked at it
 }
 
 // Outcome is what became of a decision.
 type Outcome struct {
-	Of              string     `json:"of,omitempty"` // id of the decision's record
-	State           string     `json:"state"`        // persisted, rejected, unpersisted, undecided, failed-open
-	ResourceVersion string     `json:"resourceVersion,omitempty"`
-	At              *time.Time `json:"at,omitempty"`
-	Via             string     `json:"via,omitempty"` // audit-webhook, audit-file
-	AuditID         string     `json:"auditID,omitempty"`
-	Code            int        `json:"code,omitempty"` // what the API server answered
+	Of              string     `json:"of,omitempty"`              // id of the decision's record
+	State           string     `json:"state"`                     // persisted, rejected, refused, unpersisted; of a finding, its kind
+	ResourceVersion string     `json:"resourceVersion,omitempty"` // of the object after the change
+	At              *time.Time `json:"at,omitempty"`              // when the API server answered
+	Via             string     `json:"via,omitempty"`             // audit-webhook, audit-file
+	AuditID         string     `json:"auditID,omitempty"`         // of the API server's event; the client may choose it
+	Code            int        `json:"code,omitempty"`            // what the API server answered
 }
 
 // Event is what a lifecycle record tells.
 type Event struct {
-	Message string            `json:"message"`
-	Details map[string]string `json:"details,omitempty"`
+	Message string            `json:"message"`           // one sentence
+	Details map[string]string `json:"details,omitempty"` // by name
 }
