@@ -101,7 +101,7 @@ func (p *Past) Close() error {
 // refusedBuild says which revision does not render; of several repositories the text of the error says which.
 func refusedBuild(repositories []v1alpha1.TrustedRepository, sources map[string]*source, s *stageError) *Refusal {
 	r := repositories[0]
-	return &Refusal{Repository: r.Name, Branch: r.Spec.Branch, Commit: sources[r.Name].verified.Commit().ID, Stage: s.stage, Why: s.err.Error()}
+	return &Refusal{Repository: r.Name, Branch: r.Spec.Branch, Commit: sources[r.Name].verified.Commit().ID, Stage: s.stage, Why: s.err.Error(), cause: s.err}
 }
 
 // local is a repository on this machine, verified up to a revision.

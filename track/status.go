@@ -40,7 +40,12 @@ type Refusal struct {
 	Stage              Stage
 	Why                string // with file and line where there is one
 	Since              time.Time
+
+	cause error
 }
+
+// Unwrap is what lies behind the refusal, where there is more than Why: manifest.Problems of a tree that does not render.
+func (r *Refusal) Unwrap() error { return r.cause }
 
 // Error says it in a sentence, so that a Refusal can be the answer of a tool.
 func (r *Refusal) Error() string {

@@ -79,6 +79,6 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newReview(), newVerify(), newInit(), newTrust(), newAudit(), newPolicy(), newScan(), newCoverage(), newDiff(), newWhy(), newRender())
+	root.AddCommand(newServe(), newReview(), newVerify(), newInit(), newTrust(), newAudit(), newPolicy(), newScan(), newCoverage(), newDiff(), newWhy(), newRender(), newCheck())
 	return root
 }
