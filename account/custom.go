@@ -15,6 +15,7 @@ import (
 
 // customKind is a kind that a CRD describes.
 type customKind struct {
+	plural   string // the name of the resource in paths
 	versions map[string]*customVersion
 	// converted: a webhook converts between the versions, so that what it makes of an object cannot be known here.
 	converted bool
@@ -41,7 +42,7 @@ func (b *builtins) newCustomKind(manifest map[string]any) (schema.GroupKind, *cu
 		return schema.GroupKind{}, nil, fmt.Errorf("%s %s %s is not a CustomResourceDefinition of %s", crd.APIVersion, crd.Kind, crd.Name, crdv1.SchemeGroupVersion)
 	}
 	gk := schema.GroupKind{Group: crd.Spec.Group, Kind: crd.Spec.Names.Kind}
-	k := &customKind{versions: make(map[string]*customVersion, len(crd.Spec.Versions))}
+	k := &customKind{plural: crd.Spec.Names.Plural, versions: make(map[string]*customVersion, len(crd.Spec.Versions))}
 	k.converted = crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == crdv1.WebhookConverter
 	for i := range crd.Spec.Versions {
 		v := &crd.Spec.Versions[i]

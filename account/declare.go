@@ -45,6 +45,16 @@ func (t *Types) Known(apiVersion, kind string) bool {
 	return ok && c.versions[gvk.Version] != nil
 }
 
+// CustomKind is the kind of a resource that a CRD describes, "" if none does.
+func (t *Types) CustomKind(group, resource string) string {
+	for gk, k := range t.custom {
+		if gk.Group == group && k.plural == resource {
+			return gk.Kind
+		}
+	}
+	return ""
+}
+
 // shapeOf is the shape of an object, and whether its status is a subresource.
 func (t *Types) shapeOf(object map[string]any) (s *shape, status bool) {
 	apiVersion, _ := object["apiVersion"].(string)
@@ -108,6 +118,31 @@ func (t *Types) Declare(d Declaration) (*Object, error) {
 		return o, fmt.Errorf("%s %s: %w", apiVersion, kind, ErrNoSchema)
 	}
 	return o, nil
+}
+
+// Applied is a copy of the declared object with the labels and annotations that its agent adds: what the agent sends.
+func (o *Object) Applied() map[string]any {
+	out := plainNumbers(o.declaration.Content)
+	metadata := inner(out, "metadata")
+	for field, added := range map[string]map[string]string{"labels": o.declaration.Labels, "annotations": o.declaration.Annotations} {
+		if len(added) > 0 {
+			all := inner(metadata, field)
+			for k, v := range added {
+				all[k] = v
+			}
+		}
+	}
+	return out
+}
+
+// inner is a map inside another one, made where there is none.
+func inner(m map[string]any, name string) map[string]any {
+	v, ok := m[name].(map[string]any)
+	if !ok {
+		v = map[string]any{}
+		m[name] = v
+	}
+	return v
 }
 
 // expected builds the tree of what the API server holds, in the version of target, once it has taken the declared object.

@@ -55,11 +55,19 @@ type World struct {
 	Truth *snapshot.Truth // must not be nil; its Current may be
 	Live  Live
 	Now   time.Time
+	// Mutations that dry-runs showed; nil if none are made.
+	Mutations Mutations
 	// Inventory is what policies that compare objects see of the cluster; nil if there is none, and then they refuse what they are
 	// asked about.
 	Inventory *policy.Inventory
 	// Grants are those of break-glass; nil is none.
 	Grants *breakglass.Set
+}
+
+// Mutations are what dry-runs of declared objects showed.
+type Mutations interface {
+	// Of lists what this cluster's admission made of a declared object, as far as dry-runs showed it and the answer holds for this request.
+	Of(*snapshot.Entry, *Request) []map[string]any
 }
 
 // judgement is one request on its way through the table.
@@ -106,6 +114,11 @@ func steps() []step {
 // Decide judges one request. The answer depends on nothing but its arguments; the context only bounds how long policies may think.
 func (g *Gate) Decide(ctx context.Context, r *Request, w World) Decision {
 	j := &judgement{Gate: g, World: w, r: r, key: r.Key()}
+	if r.Subresource != "" && r.ownKind() {
+		if kind := j.types().CustomKind(r.Resource.Group, r.Resource.Resource); kind != "" {
+			j.key.Kind = kind // of a Scale, only the name of the resource tells whose it is
+		}
+	}
 	j.scope = g.scopeOf(j.key)
 	if d := j.malformed(); d != nil {
 		return j.finish(d)

@@ -3,6 +3,7 @@ package admit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -45,7 +46,8 @@ type world struct {
 	gate  *Gate
 	types *account.Types
 	World
-	live *live.Store
+	live  *live.Store
+	loose bool // kinds without a schema may be declared
 }
 
 func newWorld(t *testing.T, config string, declared ...string) *world {
@@ -73,7 +75,7 @@ func (w *world) snapshot(id string, published time.Time, declared ...string) *sn
 		content := object(w.t, text)
 		labels := map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
 		acc, err := w.types.Declare(account.Declaration{Content: content, Labels: labels})
-		if err != nil {
+		if err != nil && !(w.loose && errors.Is(err, account.ErrNoSchema)) {
 			w.t.Fatal(err)
 		}
 		m := manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/cart.yaml", Line: 1}}
@@ -409,4 +411,22 @@ func TestTheTableIsSane(t *testing.T) {
 			t.Errorf("row %+v", r)
 		}
 	}
+}
+
+// declareLoosely makes these documents the truth, of kinds that need no schema.
+func (w *world) declareLoosely(id string, declared ...string) {
+	w.t.Helper()
+	w.loose = true
+	w.Truth = &snapshot.Truth{Current: w.snapshot(id, testTime.Add(-time.Minute), declared...)}
+}
+
+// withCRD makes these documents the truth of a cluster that serves a custom resource.
+func (w *world) withCRD(crd string, declared ...string) {
+	w.t.Helper()
+	types, err := account.NewTypes([]map[string]any{object(w.t, crd)})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.types = types
+	w.Truth = &snapshot.Truth{Current: w.snapshot("c1", testTime.Add(-time.Minute), declared...)}
 }

@@ -1,13 +1,11 @@
 package admit
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
-	"github.com/commitgate/commitgate/manifest"
 )
 
 // row is one line of the table of built-in controllers: who may do what to which resource, and what must hold. What no row
@@ -47,6 +45,7 @@ func controllerTable() []row {
 		// Workloads: what is made follows from its owner, whose chain ends in Git.
 		{"deployment-controller", "C", "apps/replicasets", follows{[]string{"Deployment.apps"}, live.TemplateOf, hashLabels}},
 		{"deployment-controller", "U", "apps/replicasets", ownedBy("spec.replicas", "spec.minReadySeconds", "metadata.annotations[*]", "metadata.labels[pod-template-hash]")},
+		{"deployment-controller", "U", "apps/replicasets", only("metadata.ownerReferences")},
 		{"deployment-controller", "D", "apps/replicasets", hasOwner},
 		{"deployment-controller", "U", "apps/deployments", only("metadata.annotations[deployment.kubernetes.io/revision]")},
 		{"deployment-controller", "U", "apps/deployments/status", always},
@@ -75,7 +74,7 @@ func controllerTable() []row {
 		{"job-controller", "C", "pods", follows{[]string{"Job.batch"}, itself, jobPod}},
 		{"job-controller", "U", "pods", only("metadata.finalizers", "metadata.ownerReferences")},
 		{"job-controller", "D", "pods", hasOwner},
-		{"job-controller", "U", "batch/jobs", only("spec.suspend", "metadata.labels[batch.kubernetes.io/job-tracking]", "metadata.annotations[batch.kubernetes.io/job-tracking]")},
+		{"job-controller", "U", "batch/jobs", only("metadata.labels[batch.kubernetes.io/job-tracking]", "metadata.annotations[batch.kubernetes.io/job-tracking]")},
 		{"job-controller", "U", "batch/jobs/status", always},
 		{"cronjob-controller", "C", "batch/jobs", follows{[]string{"CronJob.batch"}, itself, cronJob}},
 		{"cronjob-controller", "U", "batch/jobs", only("metadata.ownerReferences")},
@@ -128,6 +127,11 @@ func controllerTable() []row {
 		{"node-controller", "D", "nodes", always},
 		{"node-controller", "U", "pods/status", always},
 		{"node-controller", "D", "pods", always},
+		{"cloud-node-controller", "U", "nodes", only("spec.taints", "spec.providerID", "metadata.labels[*]", "metadata.annotations[*]")},
+		{"cloud-node-controller", "U", "nodes/status", always},
+		{"cloud-node-lifecycle-controller", "U", "nodes", only("spec.taints")},
+		{"cloud-node-lifecycle-controller", "U", "nodes/status", always},
+		{"cloud-node-lifecycle-controller", "D", "nodes", always},
 		{"ttl-controller", "U", "nodes", only("metadata.annotations[node.alpha.kubernetes.io/ttl]")},
 		{"pod-garbage-collector", "D", "pods", always},
 		{"pod-garbage-collector", "U", "pods/status", always},
@@ -140,7 +144,8 @@ func controllerTable() []row {
 		{"service-account-controller", "C", "serviceaccounts", free((*judgement).defaultAccount)},
 		{"root-ca-cert-publisher", "CU", "configmaps", named("kube-root-ca.crt")},
 		{"kube-apiserver-serving-clustertrustbundle-publisher", "CU", "certificates.k8s.io/clustertrustbundles", always},
-		{"legacy-service-account-token-cleaner", "UD", "secrets", free((*judgement).accountToken)},
+		{"legacy-service-account-token-cleaner", "U", "secrets", only("metadata.labels[kubernetes.io/legacy-token-invalid-since]")},
+		{"legacy-service-account-token-cleaner", "D", "secrets", free((*judgement).accountToken)},
 		{"bootstrap-signer", "U", "configmaps", named("cluster-info")},
 		{"token-cleaner", "D", "secrets", free((*judgement).bootstrapToken)},
 		{"certificate-controller", "U", "certificates.k8s.io/certificatesigningrequests/status", always},
@@ -149,11 +154,11 @@ func controllerTable() []row {
 		{"clusterrole-aggregation-controller", "U", "rbac.authorization.k8s.io/clusterroles", free((*judgement).aggregated)},
 		{"resourcequota-controller", "U", "resourcequotas/status", always},
 		{"validatingadmissionpolicy-status-controller", "U", "admissionregistration.k8s.io/validatingadmissionpolicies/status", always},
-		{"namespace-controller", "U", "namespaces/finalize", always},
+		{"namespace-controller", "U", "namespaces/finalize", free((*judgement).terminating)},
 		{"namespace-controller", "U", "namespaces/status", always},
-		{"namespace-controller", "UD", "*/*", free((*judgement).namespaceGoes)},
-		{"generic-garbage-collector", "D", "*/*", hasOwner},
-		{"generic-garbage-collector", "U", "*/*", only("metadata.finalizers", "metadata.ownerReferences")},
+		{"namespace-controller", "D", "*/*", free((*judgement).namespaceGoes)},
+		{"generic-garbage-collector", "D", "*/*", collectable{}},
+		{"generic-garbage-collector", "U", "*/*", free((*judgement).letGo)},
 
 		// Components that are not controllers of kube-controller-manager.
 		{"system:kube-scheduler", "C", "pods/binding", always},
@@ -166,6 +171,7 @@ func controllerTable() []row {
 		{"system:volume-scheduler", "U", "persistentvolumes", only("spec.claimRef", "metadata.annotations[*]")},
 		{"system:kube-controller-manager", "C", "serviceaccounts/token", free((*judgement).controllersToken)},
 		{"system:kube-controller-manager", "CU", "serviceaccounts", free((*judgement).controllersAccount)},
+		{"system:kube-controller-manager", "U", "secrets", free((*judgement).tokenFilledIn)},
 		{"system:apiserver", "CUD", "apiregistration.k8s.io/apiservices", always},
 		{"system:apiserver", "U", "apiregistration.k8s.io/apiservices/status", always},
 		{"system:apiserver", "CUD", "networking.k8s.io/ipaddresses", always},
@@ -175,6 +181,7 @@ func controllerTable() []row {
 		{"system:apiserver", "U", "apiextensions.k8s.io/customresourcedefinitions", only("metadata.finalizers")},
 		{"system:apiserver", "D", "*/*", free((*judgement).terminating)}, // what a deleted CRD leaves
 		{"system:apiserver", "U", "policy/poddisruptionbudgets/status", always},
+		{"system:apiserver", "U", "resourcequotas/status", always}, // its admission plugin counts
 		{"system:apiserver", "CU", "namespaces", free((*judgement).systemNamespace)},
 		{"system:apiserver", "CU", "services", named("kubernetes")},
 		{"system:apiserver", "CU", "endpoints", named("kubernetes")},
@@ -186,26 +193,6 @@ func controllerTable() []row {
 		{"system:apiserver", "C", "scheduling.k8s.io/priorityclasses", named("system-cluster-critical", "system-node-critical")},
 		{"system:apiserver", "CUD", "internal.apiserver.k8s.io/*", always},
 		{"system:apiserver", "U", "internal.apiserver.k8s.io/storageversions/status", always},
-	}
-}
-
-// nodeTable is what kubelets do; a kubelet touches its own node's things only (NodeRestriction holds it to that, and so do we).
-func nodeTable() []row {
-	return []row{
-		{"", "C", "nodes", free((*judgement).ownNode)},
-		{"", "U", "nodes", free((*judgement).ownNode)},
-		{"", "U", "nodes/status", free((*judgement).ownNode)},
-		{"", "U", "pods/status", free((*judgement).ownPod)},
-		{"", "D", "pods", free((*judgement).ownPod)},
-		{"", "C", "pods", free((*judgement).mirrorPod)},
-		{"", "C", "pods/eviction", free((*judgement).anyOwnPod)},
-		{"", "C", "serviceaccounts/token", always},
-		{"", "C", "certificates.k8s.io/certificatesigningrequests", always},
-		{"", "CU", "storage.k8s.io/csinodes", free((*judgement).ownNode)},
-		{"", "D", "storage.k8s.io/csinodes", free((*judgement).ownNode)},
-		{"", "U", "persistentvolumeclaims/status", always},
-		{"", "U", "storage.k8s.io/volumeattachments/status", always},
-		{"", "CUD", "resource.k8s.io/resourceslices", always},
 	}
 }
 
@@ -244,7 +231,7 @@ const nodes = "system:nodes"
 
 // rowsOf are the rows of a user, nil if it is no component of Kubernetes.
 func (j *judgement) rowsOf() []row {
-	if strings.HasPrefix(j.r.User.Name, "system:node:") && j.r.User.inGroup("system:nodes") {
+	if strings.HasPrefix(j.r.User.Name, nodeUser) && j.r.User.inGroup("system:nodes") {
 		return j.rows[nodes]
 	}
 	return j.rows[j.r.User.Name]
@@ -316,133 +303,4 @@ func matchesResource(pattern, resource string) bool {
 	return true
 }
 
-// always holds.
-var always = free(func(*judgement) bool { return true })
-
-// hasOwner holds for what has an owner. Adding an owner is a change of a guarded field, judged where it is made.
-var hasOwner = free(func(j *judgement) bool { return len(live.OwnersOf(j.r.Old)) > 0 })
-
-// only holds for an UPDATE that changes nothing but these fields (and what is below them).
-func only(fields ...string) free {
-	allowed := below(fields)
-	return func(j *judgement) bool { return j.changesOnly(allowed) }
-}
-
-// ownedBy is only, for an object whose chain of owners ends in a declared one, or is not guarded.
-func ownedBy(fields ...string) bound {
-	allowed := below(fields)
-	return func(j *judgement) *Decision {
-		if !j.changesOnly(allowed) {
-			return nil
-		}
-		return follows{}.judge(j)
-	}
-}
-
-// revisionOf holds for ControllerRevisions of a declared owner.
-var revisionOf = bound(func(j *judgement) *Decision {
-	if j.r.Operation == Delete {
-		return hasOwner.judge(j)
-	}
-	return follows{owners: []string{"StatefulSet.apps", "DaemonSet.apps"}}.judge(j)
-})
-
-// named holds for objects with one of these names.
-func named(names ...string) free {
-	return func(j *judgement) bool { return slices.Contains(names, j.key.Name) }
-}
-
-func below(fields []string) []account.Pattern {
-	var out []account.Pattern
-	for _, f := range fields {
-		out = append(out, account.Pattern(f), account.Pattern(f+"**"))
-	}
-	return out
-}
-
-// namespaceGoes holds while the namespace of the object is being deleted.
-func (j *judgement) namespaceGoes() bool {
-	ns := j.Live.Object(manifest.Key{Kind: "Namespace", Name: j.key.Namespace})
-	return j.key.Namespace != "" && ns != nil && ns.Deleting
-}
-
-func (j *judgement) terminating() bool { return live.Deleting(j.r.Old) }
-
-func (j *judgement) defaultAccount() bool { return j.key.Name == "default" }
-
-// accountToken holds for Secrets that hold a legacy service account token.
-func (j *judgement) accountToken() bool {
-	return j.r.Old["type"] == "kubernetes.io/service-account-token"
-}
-
-func (j *judgement) bootstrapToken() bool {
-	return j.r.Old["type"] == "bootstrap.kubernetes.io/token" && j.key.Namespace == "kube-system"
-}
-
-// aggregated holds for ClusterRoles whose rules are collected from others by an aggregationRule.
-func (j *judgement) aggregated() bool {
-	return j.r.Old["aggregationRule"] != nil && j.changesOnly(below([]string{"rules"}))
-}
-
-// controllersToken holds for tokens of kube-controller-manager's own controllers.
-func (j *judgement) controllersToken() bool {
-	return j.r.Namespace == "kube-system" && j.rows["system:serviceaccount:kube-system:"+j.key.Name] != nil
-}
-
-func (j *judgement) controllersAccount() bool { return j.key.Namespace == "kube-system" }
-
-// systemNamespace holds for the namespaces that the API server keeps in being.
-func (j *judgement) systemNamespace() bool {
-	return slices.Contains([]string{"default", "kube-system", "kube-public", "kube-node-lease"}, j.key.Name)
-}
-
-// bootstrapped holds for the default roles and bindings that the API server reconciles.
-func (j *judgement) bootstrapped() bool {
-	object := j.r.Object
-	if object == nil {
-		object = j.r.Old
-	}
-	meta, _ := object["metadata"].(map[string]any)
-	labels, _ := meta["labels"].(map[string]any)
-	return labels["kubernetes.io/bootstrapping"] == "rbac-defaults"
-}
-
-// finishedWithTTL holds for a Job that says itself how long it may stay after it ended.
-func (j *judgement) finishedWithTTL() bool {
-	_, ok := spec(j.r.Old)["ttlSecondsAfterFinished"]
-	status, _ := j.r.Old["status"].(map[string]any)
-	return ok && status["completionTime"] != nil || ok && len(asList(status["conditions"])) > 0
-}
-
-// provisioned holds for volumes that a provisioner made for a claim.
-func (j *judgement) provisioned() bool {
-	object := j.r.Object
-	if object == nil {
-		object = j.r.Old
-	}
-	meta, _ := object["metadata"].(map[string]any)
-	annotations, _ := meta["annotations"].(map[string]any)
-	_, ok := annotations["pv.kubernetes.io/provisioned-by"]
-	return ok && spec(object)["claimRef"] != nil
-}
-
 func asList(v any) []any { l, _ := v.([]any); return l }
-
-func (j *judgement) node() string { return strings.TrimPrefix(j.r.User.Name, "system:node:") }
-
-// ownNode holds for the kubelet's own Node, and what bears its name.
-func (j *judgement) ownNode() bool { return j.key.Name == j.node() }
-
-// ownPod holds for pods that are bound to the kubelet's node.
-func (j *judgement) ownPod() bool { return spec(j.r.Old)["nodeName"] == j.node() }
-
-// anyOwnPod holds for evictions by a kubelet: the review shows only the pod's name, and NodeRestriction checks whose it is.
-func (j *judgement) anyOwnPod() bool { return true }
-
-// mirrorPod holds for the shadow of a static pod, which runs whatever the API server says.
-func (j *judgement) mirrorPod() bool {
-	meta, _ := j.r.Object["metadata"].(map[string]any)
-	annotations, _ := meta["annotations"].(map[string]any)
-	_, ok := annotations["kubernetes.io/config.mirror"]
-	return ok && spec(j.r.Object)["nodeName"] == j.node()
-}

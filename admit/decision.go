@@ -79,6 +79,9 @@ type Decision struct {
 	Unverified bool
 	// Ahead: a newer revision could change this refusal. Whoever can fetch should, once, and decide again.
 	Ahead bool
+	// Mutable is the declared object whose dry-run could explain the refused fields; nil if none is configured. Whoever can ask the cluster
+	// should, once, and decide again.
+	Mutable *snapshot.Entry
 	// RetryAfter goes with the outcome Retry.
 	RetryAfter time.Duration
 }

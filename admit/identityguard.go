@@ -25,6 +25,8 @@ func (j *judgement) guardIdentity() *Decision {
 		path = "its pods would run as the agent"
 	case (r == "rbac.authorization.k8s.io/roles" || r == "rbac.authorization.k8s.io/clusterroles") && j.r.Operation != Delete && !j.isController() && j.newlyGrantsImpersonation():
 		path = "it grants impersonation"
+	case r == "rbac.authorization.k8s.io/clusterrolebindings" && j.r.Operation != Delete && !j.isController() && bindsAdmin(j.r.Object) && (j.r.Old == nil || len(j.changed) > 0):
+		path = "who is cluster-admin can impersonate the agent"
 	default:
 		return nil
 	}
@@ -89,16 +91,29 @@ func tokenSecretOf(secret map[string]any) string {
 	return s
 }
 
-// newlyGrantsImpersonation tells whether a role lets somebody act as others who could not by its old rules.
-func (j *judgement) newlyGrantsImpersonation() bool {
-	return grantsImpersonation(j.r.Object) && !grantsImpersonation(j.r.Old)
+// bindsAdmin tells whether a binding gives somebody every right, cluster-wide.
+func bindsAdmin(binding map[string]any) bool {
+	ref, _ := binding["roleRef"].(map[string]any)
+	return ref["kind"] == "ClusterRole" && ref["name"] == "cluster-admin"
 }
 
-func grantsImpersonation(role map[string]any) bool {
-	rules, _ := role["rules"].([]any)
-	return slices.ContainsFunc(rules, func(r any) bool {
+// newlyGrantsImpersonation tells whether a role lets somebody act as the agent who could not by its old rules.
+func (j *judgement) newlyGrantsImpersonation() bool {
+	// A Role reaches the service accounts of its own namespace; by the verb * it does so in passing, which matters where an agent lives.
+	wildcard := j.key.Kind == "ClusterRole" || j.agentNamespace(j.key.Namespace)
+	return grantsImpersonation(j.r.Object, wildcard) && !grantsImpersonation(j.r.Old, wildcard)
+}
+
+// grantsImpersonation tells whether a role has a rule with the verb impersonate; or, if wildcard is set, with every verb on what can be
+// impersonated.
+func grantsImpersonation(role map[string]any, wildcard bool) bool {
+	return slices.ContainsFunc(asList(role["rules"]), func(r any) bool {
 		rule, _ := r.(map[string]any)
-		verbs, _ := rule["verbs"].([]any)
-		return slices.Contains(verbs, any("impersonate"))
+		verbs, resources := asList(rule["verbs"]), asList(rule["resources"])
+		if slices.Contains(verbs, any("impersonate")) {
+			return true
+		}
+		return wildcard && slices.Contains(verbs, any("*")) && slices.ContainsFunc(asList(rule["apiGroups"]), func(g any) bool { return g == "" || g == "*" }) &&
+			slices.ContainsFunc(resources, func(r any) bool { return r == "*" || r == "users" || r == "groups" || r == "serviceaccounts" })
 	})
 }

@@ -86,7 +86,7 @@ func (f follows) judge(j *judgement) *Decision {
 		if template == nil {
 			return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
 		}
-		if differ := j.types().Follows(f.part(j.r.Object), template, f.extra); len(differ) > 0 {
+		if differ := j.types().Follows(f.part(j.r.Object), template, f.extra); len(differ) > 0 && !f.fromRevision(j, owner) {
 			d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+owner.Key.String())
 			d.Entry, d.Fields = entry, differ
 			return d
@@ -95,6 +95,18 @@ func (f follows) judge(j *judgement) *Decision {
 	d := allow(v1alpha1.ReasonDerived)
 	d.Entry = entry
 	return d
+}
+
+// fromRevision tells whether a pod follows from an older revision of its StatefulSet, of which the controller remakes pods while a new one is
+// rolled out. The ControllerRevision was itself judged when it was made.
+func (f follows) fromRevision(j *judgement, owner live.Owner) bool {
+	name, _ := labelsOf(j.r.Object)["controller-revision-hash"].(string)
+	if owner.Kind != "StatefulSet" || name == "" {
+		return false
+	}
+	revision := j.Live.Object(manifest.Key{Group: "apps", Kind: "ControllerRevision", Namespace: j.key.Namespace, Name: name})
+	return revision != nil && revision.Template != nil && slices.ContainsFunc(revision.Owners, func(o live.Owner) bool { return o.UID == owner.UID }) &&
+		len(j.types().Follows(f.part(j.r.Object), revision.Template, f.extra)) == 0
 }
 
 // templateOf is what an owner makes others from: as it is live, where that was seen, else as Git declares it.

@@ -90,7 +90,13 @@ type Request struct {
 func (r *Request) Key() manifest.Key {
 	k := manifest.Key{Group: r.Kind.Group, Kind: r.Kind.Kind, Namespace: r.Namespace, Name: r.Name}
 	if r.Subresource != "" {
-		k.Group, k.Kind = r.Resource.Group, kindOfResource(r.Resource)
+		k.Group = r.Resource.Group
+		if r.ownKind() {
+			k.Kind = kindOfResource(r.Resource)
+		}
+		if k.Group == "" && k.Kind == "Namespace" {
+			k.Namespace = ""
+		}
 		return k
 	}
 	object := r.Object
@@ -104,6 +110,15 @@ func (r *Request) Key() manifest.Key {
 		k.Namespace = "" // the API server repeats the name there
 	}
 	return k
+}
+
+// ownKind tells whether the object of a subresource is of a kind of its own, rather than the whole parent.
+func (r *Request) ownKind() bool {
+	switch r.Kind.Kind {
+	case "Scale", "Eviction", "Binding", "TokenRequest":
+		return true
+	}
+	return r.Operation == Connect
 }
 
 // kindOfResource names the parent of a subresource. Where the kind of the review is the subresource's own (Scale, Eviction, Binding), the

@@ -20,7 +20,10 @@ func (j *judgement) notAChange() *Decision {
 	case (r.Group == "" || r.Group == "events.k8s.io") && r.Resource == "events":
 		return allow(v1alpha1.ReasonNotAChange)
 	case r.Group == "coordination.k8s.io" && (r.Resource == "leases" || r.Resource == "leasecandidates"):
-		// A person who edits a lease unseats a leader: judged like any other change.
+		// A person who edits a lease unseats a leader, and a node that edits another's makes it look alive: judged like any other change.
+		if j.key.Namespace == "kube-node-lease" && strings.HasPrefix(j.r.User.Name, nodeUser) && !j.ownNode() {
+			return nil
+		}
 		if strings.HasPrefix(j.r.User.Name, "system:") {
 			return allow(v1alpha1.ReasonNotAChange)
 		}
@@ -212,7 +215,7 @@ func (j *judgement) candidates() []*snapshot.Entry {
 	var out []*snapshot.Entry
 	for s := range j.snapshots() {
 		e := s.Lookup(j.key)
-		if e == nil && j.r.Operation == Create && j.r.generateName() != "" {
+		if e == nil && j.r.Object != nil && j.r.generateName() != "" {
 			k := j.key
 			k.Name = j.r.generateName()
 			e = s.Lookup(k)
@@ -247,11 +250,23 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 		d.Entry = e
 		return d
 	}
-	result := e.Account.Explain(account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: j.exemptFields()})
+	change := account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: j.exemptFields()}
+	result := e.Account.Explain(change)
 	if result.Faithful() {
 		d := allow(v1alpha1.ReasonFromGit)
 		d.Entry, d.Unverified = e, result.Opaque
 		return d
+	}
+	dryRun := j.Mutations != nil && j.mutable()
+	if dryRun {
+		for _, m := range j.Mutations.Of(e, j.r) {
+			change.Mutated = m
+			if r := e.Account.Explain(change); r.Faithful() {
+				d := allow(v1alpha1.ReasonFromGit)
+				d.Entry, d.Unverified, d.Rule = e, r.Opaque, "dry-run"
+				return d
+			}
+		}
 	}
 	fields := slices.Concat(result.Unexplained, result.Missing)
 	slices.Sort(fields)
@@ -259,7 +274,17 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 	d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: %s.\nIt is declared in %s.\nNext: change it there, signed; a cluster that adds the field itself needs an exemption.",
 		j.id.agent.Name, j.what(), namedFields(result), place(e))
 	d.Entry, d.Fields = e, fields
+	if dryRun {
+		d.Mutable = e
+	}
 	return d
+}
+
+// mutable tells whether the configuration says that this cluster's admission changes such objects.
+func (j *judgement) mutable() bool {
+	return slices.ContainsFunc(j.spec.DryRuns, func(r v1alpha1.DryRun) bool {
+		return matchesAny(r.Namespaces, j.key.Namespace) && matchesKind(r.Kinds, j.key.Group, j.key.Kind)
+	})
 }
 
 // exemptFields are the field patterns of the exemptions that cover this request.
@@ -320,14 +345,44 @@ func (j *judgement) equalToGit() *Decision {
 	return d
 }
 
-// notGuarded leaves to RBAC what Git does not declare, under scope Declared.
+// notGuarded leaves to RBAC what Git does not declare, under scope Declared; but not what would take declared objects with it.
 func (j *judgement) notGuarded() *Decision {
 	if j.scope != v1alpha1.ScopeDeclared || len(j.candidates()) > 0 {
 		return nil
 	}
+	if e := j.takesAlong(); e != nil {
+		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; with it would go %s, declared in Git: %s.\nNext: remove that from Git first, signed.",
+			j.r.User.Name, j.what(), e.Key, place(e))
+		d.Entry = e
+		return d
+	}
 	d := allow(v1alpha1.ReasonNotGuarded)
 	d.Ahead = j.id.agent != nil // the agent may be applying a commit that declares it
 	return d
+}
+
+// takesAlong is a declared object that goes with the one that is deleted: the objects of a Namespace, by a controller's hand, and those of a
+// CustomResourceDefinition, of which no webhook is asked. nil if there is none.
+func (j *judgement) takesAlong() *snapshot.Entry {
+	if j.r.Operation != Delete || j.r.Subresource != "" || j.Truth.Current == nil {
+		return nil
+	}
+	switch {
+	case j.key.Group == "" && j.key.Kind == "Namespace":
+		for e := range j.Truth.Current.All() { // deleting a namespace is rare
+			if e.Key.Namespace == j.key.Name {
+				return e
+			}
+		}
+	case j.key.Group == "apiextensions.k8s.io" && j.key.Kind == "CustomResourceDefinition":
+		group, _ := spec(j.r.Old)["group"].(string)
+		names, _ := spec(j.r.Old)["names"].(map[string]any)
+		kind, _ := names["kind"].(string)
+		if all := j.Truth.Current.OfKind(group, kind); len(all) > 0 {
+			return all[0]
+		}
+	}
+	return nil
 }
 
 // refuse is the end of the table: nothing above allowed the request.

@@ -4,6 +4,7 @@
 package live
 
 import (
+	"cmp"
 	"sync"
 
 	"github.com/commitgate/commitgate/manifest"
@@ -22,10 +23,12 @@ type Object struct {
 	UID    string
 	Owners []Owner
 	// Template is what the object makes others from: the pod template of a workload, the job template of a
-	// CronJob; nil for other kinds. It is shared with the review it came from and must not be changed.
+	// CronJob, the pod template that a ControllerRevision keeps; nil for other kinds. It is shared with the review it came from and must not be changed.
 	Template map[string]any
 	// Deleting: the object has a deletionTimestamp.
 	Deleting bool
+	// Node and Account are where a Pod runs and as whom; "" if that was not seen, or the object is no Pod.
+	Node, Account string
 }
 
 // Store holds the live objects that can own others. The zero value is empty and ready; it is safe for concurrent use.
@@ -38,7 +41,7 @@ type Store struct {
 func owns(group, kind string) bool {
 	switch group {
 	case "apps":
-		return kind == "Deployment" || kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet"
+		return kind == "Deployment" || kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet" || kind == "ControllerRevision"
 	case "batch":
 		return kind == "Job" || kind == "CronJob"
 	case "":
@@ -55,10 +58,7 @@ func (s *Store) Observe(object map[string]any) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.objects == nil {
-		s.objects = map[manifest.Key]*Object{}
-	}
-	s.objects[o.Key] = o
+	s.put(o)
 }
 
 // Remove remembers that the deletion of an object was admitted. The object is kept as being deleted: it may live on for
@@ -71,6 +71,14 @@ func (s *Store) Remove(object map[string]any) {
 	o.Deleting = true
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.put(o)
+}
+
+// put keeps o; the caller holds mu. Of a Pod, where it runs does not change once it is known, and watches of the metadata alone do not tell.
+func (s *Store) put(o *Object) {
+	if before := s.objects[o.Key]; before != nil && before.UID == o.UID {
+		o.Node, o.Account = cmp.Or(o.Node, before.Node), cmp.Or(o.Account, before.Account)
+	}
 	if s.objects == nil {
 		s.objects = map[manifest.Key]*Object{}
 	}

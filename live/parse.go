@@ -44,9 +44,16 @@ func ControllerOf(object map[string]any) (Owner, bool) {
 	return Owner{}, false
 }
 
-// TemplateOf is what an object makes others from: spec.jobTemplate of a CronJob, else spec.template; nil if there is none.
+// TemplateOf is what an object makes others from: spec.jobTemplate of a CronJob, data.spec.template of a ControllerRevision, else
+// spec.template; nil if there is none.
 func TemplateOf(object map[string]any) map[string]any {
 	spec, _ := object["spec"].(map[string]any)
+	if data, ok := object["data"].(map[string]any); ok && text(object, "kind") == "ControllerRevision" {
+		spec, _ = data["spec"].(map[string]any)
+		if t, ok := spec["template"].(map[string]any); ok {
+			return map[string]any{"metadata": t["metadata"], "spec": t["spec"]} // without the directive that makes a patch of it
+		}
+	}
 	if text(object, "kind") == "CronJob" {
 		t, _ := spec["jobTemplate"].(map[string]any)
 		return t
@@ -67,7 +74,11 @@ func parse(object map[string]any) *Object {
 		return nil
 	}
 	meta, _ := object["metadata"].(map[string]any)
-	return &Object{Key: k, UID: text(meta, "uid"), Owners: OwnersOf(object), Template: TemplateOf(object), Deleting: Deleting(object)}
+	o := &Object{Key: k, UID: text(meta, "uid"), Owners: OwnersOf(object), Template: TemplateOf(object), Deleting: Deleting(object)}
+	if spec, ok := object["spec"].(map[string]any); ok && k.Kind == "Pod" {
+		o.Node, o.Account = text(spec, "nodeName"), text(spec, "serviceAccountName")
+	}
+	return o
 }
 
 func splitVersion(apiVersion string) (group, version string) {

@@ -32,6 +32,7 @@ func whole() []schema.GroupVersionResource {
 		{Group: "apps", Version: "v1", Resource: "replicasets"},
 		{Group: "apps", Version: "v1", Resource: "statefulsets"},
 		{Group: "apps", Version: "v1", Resource: "daemonsets"},
+		{Group: "apps", Version: "v1", Resource: "controllerrevisions"},
 		{Group: "batch", Version: "v1", Resource: "jobs"},
 		{Group: "batch", Version: "v1", Resource: "cronjobs"},
 		{Version: "v1", Resource: "replicationcontrollers"},

@@ -46,6 +46,14 @@ type Recorder interface {
 	Append(ctx context.Context, r audit.Record) (audit.Record, error)
 }
 
+// DryRuns asks the cluster what its admission makes of declared objects, and remembers the answers.
+type DryRuns interface {
+	admit.Mutations
+	// Make asks about a declared object for a request, and tells whether it learned something that Of did not say before. An error says that
+	// the cluster could not be asked.
+	Make(context.Context, *snapshot.Entry, *admit.Request) (bool, error)
+}
+
 // Handler answers AdmissionReviews.
 type Handler struct {
 	Gate   *admit.Gate
@@ -53,6 +61,8 @@ type Handler struct {
 	Live   *live.Store
 	// Inventory is what policies see of the cluster; nil is nothing.
 	Inventory *policy.Inventory
+	// DryRuns that the configuration asks for; nil is none.
+	DryRuns DryRuns
 	// Grants are those of break-glass; nil is none.
 	Grants  *breakglass.Store
 	Audit   Recorder
@@ -117,7 +127,7 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 // judge decides; if the agent may have seen a commit that the mirror has not, the mirror is brought up to date, once, and the
 // request judged again.
 func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
-	d := h.decide(ctx, r)
+	d := h.decideMutated(ctx, r)
 	if !d.Ahead {
 		return d
 	}
@@ -127,6 +137,26 @@ func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
 	case err != nil:
 		h.Log.Warn("fetch on demand", "err", err)
 		return admit.NotYet(v1alpha1.ReasonMirrorBehind, "the Git host does not answer, and the agent may be ahead of the mirror.\nNext: bring the Git host back; see /readyz of the gate.")
+	}
+	return h.decideMutated(ctx, r)
+}
+
+// decideMutated decides; if what is refused may be what this cluster's admission adds, the cluster is asked, once, and the request judged again.
+func (h *Handler) decideMutated(ctx context.Context, r *admit.Request) admit.Decision {
+	d := h.decide(ctx, r)
+	if d.Mutable == nil {
+		return d
+	}
+	learned, err := h.DryRuns.Make(ctx, d.Mutable, r)
+	if err != nil {
+		h.Log.Warn("dry-run of a declared object", "object", d.Mutable.Key.String(), "err", err)
+		if d.Outcome == admit.Allow { // the mode lets it pass anyway
+			return d
+		}
+		return admit.NotYet(v1alpha1.ReasonDryRunUnanswered, "the API server did not say in time what its admission makes of %s.\nNext: wait; the agent asks again by itself.", d.Mutable.Key)
+	}
+	if !learned {
+		return d
 	}
 	return h.decide(ctx, r)
 }
@@ -140,7 +170,7 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 			d = admit.Failure(v1alpha1.ReasonInternal, "the gate met a defect of its own.\nNext: report it, with the gate's log of this moment.")
 		}
 	}()
-	world := admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Inventory: h.Inventory}
+	world := admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Mutations: h.DryRuns, Inventory: h.Inventory}
 	for {
 		if h.Grants != nil {
 			world.Grants = h.Grants.Set()

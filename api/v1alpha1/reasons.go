@@ -86,6 +86,8 @@ const (
 	ReasonOwnerUnknown Reason = "OwnerUnknown"
 	// ReasonInventoryBehind: a policy compares with objects of the cluster that have not been seen yet.
 	ReasonInventoryBehind Reason = "InventoryBehind"
+	// ReasonDryRunUnanswered: a field may be one that this cluster's admission adds, and the API server did not answer the dry-run that tells.
+	ReasonDryRunUnanswered Reason = "DryRunUnanswered"
 )
 
 // Reasons of an error: something of ours broke; the request is refused with a 5xx.

@@ -220,6 +220,10 @@ type GateSpec struct {
 	// Exemptions let somebody change something without Git.
 	// +kubebuilder:validation:MaxItems=1024
 	Exemptions []Exemption `json:"exemptions,omitempty"`
+	// DryRuns say which declared objects the gate sends to the API server as a dry-run, under its own identity, when a field that the agent
+	// applies has no other reason: what comes back is what this cluster's mutating admission adds. With none, the gate never writes, not even to try.
+	// +kubebuilder:validation:MaxItems=256
+	DryRuns []DryRun `json:"dryRuns,omitempty"`
 	// Policies are folders of trusted repositories that hold Rego.
 	Policies []PolicySource `json:"policies,omitempty"`
 	// Window is how long a superseded revision is still accepted from an agent that lags behind; 5m if it is not set.
@@ -320,6 +324,14 @@ type Exemption struct {
 	Reason string `json:"reason"`
 	// Expires is when it ends; not set is never.
 	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// DryRun selects declared objects that this cluster's mutating admission changes.
+type DryRun struct {
+	// Namespaces are patterns with *; empty is all, an empty string stands for cluster-scoped objects.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// Kinds are Kind or Kind.group; empty is all.
+	Kinds []string `json:"kinds,omitempty"`
 }
 
 // PolicySource is a folder of a trusted repository that holds Rego.

@@ -111,6 +111,12 @@ func validateGate(c *Config) invalids {
 	v.agents(s)
 	v.exemptions(s)
 	v.breakGlass(s)
+	for i, r := range s.DryRuns {
+		v.patterns(fmt.Sprintf("spec.dryRuns[%d].namespaces", i), r.Namespaces)
+	}
+	if len(s.DryRuns) > 0 && s.ServiceAccount == "" {
+		v.add("spec.serviceAccount", "missing: with dryRuns the gate may ask for writes, and must refuse all others under its own name")
+	}
 	for i, r := range s.Policies {
 		if c.Repository(r.Repository) == nil {
 			v.add(fmt.Sprintf("spec.policies[%d].repository", i), "%q: no such TrustedRepository", r.Repository)

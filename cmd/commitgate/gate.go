@@ -27,6 +27,7 @@ import (
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/dryrun"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
@@ -102,6 +103,11 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
 		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory,
 	}
+	if len(cfg.Gate.Spec.DryRuns) > 0 {
+		if handler.DryRuns, err = newDryRuns(o, log); err != nil {
+			return g, err
+		}
+	}
 	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), inventory.Metrics())
 	if g.sealing.stream != nil {
 		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
@@ -161,6 +167,19 @@ func (g *gate) scanCluster(o serveOptions, judge *admit.Gate) error {
 	}
 	g.collectors = append(g.collectors, g.scan.Metrics()...)
 	return nil
+}
+
+// newDryRuns asks the cluster as the gate itself.
+func newDryRuns(o serveOptions, log *slog.Logger) (*dryrun.Runner, error) {
+	if o.noCluster {
+		return nil, errors.New("spec.dryRuns of the Gate asks a cluster, and --no-cluster says that there is none")
+	}
+	cluster, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	cluster.QPS = -1 // dryrun bounds itself
+	return dryrun.New(cluster, log, time.Now)
 }
 
 // restConfig is how to reach the cluster: by a kubeconfig file, or from within.

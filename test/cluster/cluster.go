@@ -33,6 +33,8 @@ type Config struct {
 	Dir string
 	// Bin is the folder with etcd, kube-apiserver, kube-controller-manager and kubectl: BinDir() if it is empty.
 	Bin string
+	// SharedCredentials lets all controllers ask by the one name of kube-controller-manager, as few clusters do.
+	SharedCredentials bool
 }
 
 // Cluster is a running control plane.
@@ -42,6 +44,7 @@ type Cluster struct {
 	ca        *authority
 	processes []*Process // in the order of their start
 	admin     *rest.Config
+	shared    bool // Config.SharedCredentials
 }
 
 // Start starts a control plane and waits until it serves requests and its controllers work. The caller must Stop it.
@@ -57,7 +60,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca}
+	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca, shared: config.SharedCredentials}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := c.start(ctx); err != nil {
@@ -155,7 +158,11 @@ func (c *Cluster) startAPIServer(server *pair, tokenKey string, etcd, port int) 
 }
 
 func (c *Cluster) startControllers(server *pair, tokenKey string, port int) error {
-	user, err := c.User("system:kube-controller-manager")
+	var groups []string
+	if c.shared {
+		groups = []string{"system:masters"} // by that one name it needs the rights of all of them
+	}
+	user, err := c.User("system:kube-controller-manager", groups...)
 	if err != nil {
 		return err
 	}
@@ -167,7 +174,7 @@ func (c *Cluster) startControllers(server *pair, tokenKey string, port int) erro
 		"--kubeconfig="+kubeconfig, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file="+server.certFile, "--tls-private-key-file="+server.keyFile,
-		"--use-service-account-credentials", // each controller by its own name, as in every real cluster
+		fmt.Sprintf("--use-service-account-credentials=%t", !c.shared), // each controller by its own name, as in nearly every cluster
 		"--service-account-private-key-file="+tokenKey, "--root-ca-file="+c.ca.file(),
 		"--leader-elect=false",
 		"--kube-api-qps=200", "--kube-api-burst=400",
