@@ -33,8 +33,8 @@ const (
 	Refused   State = "Refused" // its signatures do not suffice, or it is out of bounds
 )
 
-// state is where a grant stands at a time, after some uses.
-func (g *Grant) state(now time.Time, uses int) State {
+// StateAt is where a grant stands at a time, after some uses.
+func (g *Grant) StateAt(now time.Time, uses int) State {
 	switch {
 	case g.Revoked != "":
 		return Revoked

@@ -92,7 +92,7 @@ func (s *Store) Use(name string, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grants[name]
-	if g == nil || g.state(later(now, s.kept.Latest), s.kept.Uses[name]) != Active {
+	if g == nil || g.StateAt(later(now, s.kept.Latest), s.kept.Uses[name]) != Active {
 		return ErrExhausted
 	}
 	next := kept{Schema: 1, Uses: maps.Clone(s.kept.Uses), Latest: later(now, s.kept.Latest)}
@@ -152,7 +152,7 @@ func (s *Set) Covering(q Question, now time.Time) *Grant {
 	var found *Grant
 	for _, name := range slices.Sorted(maps.Keys(s.grants)) {
 		g := s.grants[name]
-		if g.state(later(now, s.latest), s.uses[name]) != Active || !g.covers(q) {
+		if g.StateAt(later(now, s.latest), s.uses[name]) != Active || !g.covers(q) {
 			continue
 		}
 		if found == nil || g.Spec.Until.Before(&found.Spec.Until) {
@@ -183,7 +183,7 @@ type Standing struct {
 func (s *Set) Standings(now time.Time) []Standing {
 	var out []Standing
 	for _, g := range s.grants {
-		out = append(out, Standing{*g, g.state(later(now, s.latest), s.uses[g.Name]), s.uses[g.Name]})
+		out = append(out, Standing{*g, g.StateAt(later(now, s.latest), s.uses[g.Name]), s.uses[g.Name]})
 	}
 	slices.SortFunc(out, func(a, b Standing) int { return strings.Compare(a.Name, b.Name) })
 	return out

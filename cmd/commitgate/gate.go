@@ -53,6 +53,7 @@ type gate struct {
 	// inventory is what policies see of the cluster; nil: no cluster.
 	inventory *watch.Inventory
 	scan      *scan.Scanner // nil: no cluster, or switched off
+	grants    *grantWatch   // nil: no cluster, or the configuration has no breakGlass
 	reviews   *http.Server
 	probes    *http.Server
 	reload    *certwatcher.CertWatcher // nil: the own authority issues certificates
@@ -95,13 +96,17 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if err := g.watchCluster(o, store, inventory); err != nil {
 		return g, err
 	}
+	grants, err := g.openGrants(cfg, o)
+	if err != nil {
+		return g, err
+	}
 	builtin, err := account.NewTypes(nil)
 	if err != nil {
 		return g, err
 	}
 	handler := &webhook.Handler{
 		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
-		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory,
+		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory, Grants: grants,
 	}
 	if len(cfg.Gate.Spec.DryRuns) > 0 {
 		if handler.DryRuns, err = newDryRuns(o, log); err != nil {
@@ -211,6 +216,14 @@ func (g *gate) checks() []webhook.Check {
 			return "not every kind has been listed yet"
 		}})
 	}
+	if g.grants != nil {
+		checks = append(checks, webhook.Check{Name: "grants", Missing: func() string {
+			if g.grants.watch.Synced() {
+				return ""
+			}
+			return "the grants of the cluster have not been listed yet: is the custom resource installed?"
+		}})
+	}
 	return checks
 }
 
@@ -297,6 +310,10 @@ func (g *gate) run(ctx context.Context) error {
 	}
 	if g.scan != nil {
 		group.Go(func() error { g.scan.Run(ctx); return nil })
+	}
+	if g.grants != nil {
+		group.Go(func() error { g.grants.watch.Run(ctx); return nil })
+		group.Go(func() error { g.grants.keeper.run(ctx); return nil })
 	}
 	if g.reload != nil {
 		group.Go(func() error { return g.reload.Start(ctx) })

@@ -79,6 +79,21 @@ func newRoot(name string) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newServe(), newReview(), newVerify(), newInit(), newTrust(), newAudit(), newPolicy(), newScan(), newCoverage(), newDiff(), newWhy(), newRender(), newCheck())
+	root.AddCommand(
+		newServe(),
+		newReview(),
+		newBreakglass(),
+		newAudit(),
+		newCheck(),
+		newCoverage(),
+		newDiff(),
+		newInit(),
+		newPolicy(),
+		newRender(),
+		newScan(),
+		newTrust(),
+		newVerify(),
+		newWhy(),
+	)
 	return root
 }

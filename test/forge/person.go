@@ -114,6 +114,17 @@ func (p *Person) Kind() string {
 	}
 }
 
+// OpenPGPKey is the fingerprint of an OpenPGP key, "" for people with other keys.
+func (p *Person) OpenPGPKey() string {
+	if p.format != "openpgp" {
+		return ""
+	}
+	return p.key
+}
+
+// GNUPGHome is where the OpenPGP keys of this forge's people lie, "" if there are none.
+func (f *Forge) GNUPGHome() string { return f.gpgHome }
+
 // KeyFile is where an SSH private key lies, "" for people with other keys: for tests that sign by themselves.
 func (p *Person) KeyFile() string {
 	if p.format != "ssh" {

@@ -213,6 +213,9 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
 		return err
 	}
+	if err := l.install(ctx, "crd"); err != nil {
+		return err
+	}
 	if err := l.install(ctx, "rbac"); err != nil {
 		return err
 	}

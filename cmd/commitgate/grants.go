@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/breakglass"
+	"github.com/commitgate/commitgate/watch"
+)
+
+// grantTick is how soon a grant that begins or ends by itself is noted; whether it covers a request is worked out for each request.
+const grantTick = 5 * time.Second
+
+// grantWatch is break-glass in a running gate.
+type grantWatch struct {
+	keeper *grantKeeper
+	watch  *watch.Grants
+}
+
+// openGrants prepares break-glass, if the configuration says who may sign grants. Without a cluster, no grant is ever seen.
+func (g *gate) openGrants(cfg *v1alpha1.Config, o serveOptions) (*breakglass.Store, error) {
+	authority, err := breakglass.NewAuthority(&cfg.Gate.Spec)
+	if err != nil || authority == nil {
+		return nil, err
+	}
+	store, err := breakglass.Open(authority, filepath.Join(o.data, "grants"))
+	if err != nil || o.noCluster {
+		return store, err
+	}
+	cluster, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	keeper := newGrantKeeper(store, g.log, g.audit)
+	w, err := watch.NewGrants(cluster, keeper.seen, keeper.gone)
+	if err != nil {
+		return nil, err
+	}
+	g.grants = &grantWatch{keeper, w}
+	return store, nil
+}
+
+// grantKeeper hands the cluster's grants to the store, and notes in log and audit log when one opens or closes.
+type grantKeeper struct {
+	store *breakglass.Store
+	log   *slog.Logger
+	audit *audit.Log
+
+	mu     sync.Mutex // guards states
+	states map[string]breakglass.State
+}
+
+func newGrantKeeper(store *breakglass.Store, log *slog.Logger, records *audit.Log) *grantKeeper {
+	return &grantKeeper{store: store, log: log, audit: records, states: map[string]breakglass.State{}}
+}
+
+func (k *grantKeeper) seen(g *v1alpha1.Grant) {
+	if err := k.store.Observe(g, time.Now()); err != nil {
+		k.log.Warn("a grant opens nothing", "grant", g.Name, "err", err)
+	}
+	k.note()
+}
+
+func (k *grantKeeper) gone(name string) {
+	k.store.Forget(name)
+	k.note()
+}
+
+// run notes what time does to grants, until the context ends.
+func (k *grantKeeper) run(ctx context.Context) {
+	tick := time.NewTicker(grantTick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			k.note()
+		}
+	}
+}
+
+// note records what changed since it was last called.
+func (k *grantKeeper) note() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := map[string]breakglass.State{}
+	for _, s := range k.store.Set().Standings(time.Now()) {
+		now[s.Name] = s.State
+		was := k.states[s.Name]
+		switch {
+		case s.State == breakglass.Active && was != breakglass.Active:
+			k.record(audit.TypeGrant, s, "a break-glass grant is active")
+		case s.State != breakglass.Active && was == breakglass.Active:
+			k.record(audit.TypeGrantEnd, s, "a break-glass grant is over: "+string(s.State))
+		}
+	}
+	for name, was := range k.states {
+		if _, ok := now[name]; !ok && was == breakglass.Active {
+			k.record(audit.TypeGrantEnd, breakglass.Standing{Grant: breakglass.Grant{Name: name}}, "a break-glass grant is over: its object is gone")
+		}
+	}
+	k.states = now
+}
+
+func (k *grantKeeper) record(kind audit.Type, s breakglass.Standing, message string) {
+	k.log.Warn(message, "grant", s.Name, "uses", s.Uses, "reason", s.Spec.Reason)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	emergency := &audit.Emergency{Grant: s.Name, Reason: s.Spec.Reason, Ticket: s.Spec.Ticket}
+	if until := s.Spec.Until.Time; !until.IsZero() {
+		emergency.Expires = &until
+	}
+	for _, p := range s.SignedBy {
+		emergency.OpenedBy = append(emergency.OpenedBy, string(p))
+	}
+	// A log that cannot be written poisons itself, and then every change is refused: nothing passes by a grant unseen.
+	_, err := k.audit.Append(ctx, audit.Record{Type: kind, Emergency: emergency, Event: &audit.Event{
+		Message: message, Details: map[string]string{"uses": strconv.Itoa(s.Uses), "requestedBy": s.Spec.RequestedBy},
+	}})
+	if err != nil {
+		k.log.Error("the gate could not note a grant in its audit log", "grant", s.Name, "err", err)
+	}
+}
