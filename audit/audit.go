@@ -163,7 +163,7 @@ type Signer struct {
 	Issuer    string `json:"issuer,omitempty"` // who vouched for the identity, of keyless signatures
 }
 
-// Policy is the set of policies that decided, so that the decision can be made again.
+// Policy is the set of policies in force, so that the decision can be made again.
 type Policy struct {
 	Repository   string `json:"repository,omitempty"`   // where the policies come from
 	Commit       git.ID `json:"commit,omitempty"`       // the verified commit of the policies
@@ -171,7 +171,7 @@ type Policy struct {
 	DataDigest   string `json:"dataDigest,omitempty"`   // of the data documents
 	ConfigDigest string `json:"configDigest,omitempty"` // of the gate's configuration
 	Engine       string `json:"engine,omitempty"`       // name and version
-	// Time is what the policies took for now.
+	// Time is what the policies took for now; nil if they were not asked.
 	Time *time.Time `json:"time,omitempty"`
 	// Referential: the verdict depended on objects of the cluster, too.
 	Referential bool `json:"referential,omitempty"`

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
@@ -236,70 +235,4 @@ func unique(in []Finding) []Finding {
 		}
 	}
 	return out
-}
-
-// constraintSchema is the schema of a template's constraints. parameters may be nil.
-func constraintSchema(parameters *apiextensions.JSONSchemaProps) *apiextensions.JSONSchemaProps {
-	deny := apiextensions.JSON(string(Deny))
-	action := stringSchema("")
-	action.Default = &deny
-	spec := map[string]apiextensions.JSONSchemaProps{
-		"match":             matchSchema(),
-		"enforcementAction": action,
-		"scopedEnforcementActions": arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{
-			"action":            stringSchema(""),
-			"enforcementPoints": arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{"name": stringSchema("")})),
-		})),
-	}
-	if parameters != nil {
-		spec["parameters"] = *parameters
-	}
-	name, length, yes := stringSchema(""), int64(63), true
-	name.MaxLength = &length
-	s := objectSchema(map[string]apiextensions.JSONSchemaProps{
-		"metadata": objectSchema(map[string]apiextensions.JSONSchemaProps{"name": name}),
-		"spec":     objectSchema(spec),
-		"status":   {XPreserveUnknownFields: &yes},
-	})
-	return &s
-}
-
-func matchSchema() apiextensions.JSONSchemaProps {
-	pattern := stringSchema(`^\*?[-:a-z0-9]*\*?$`)
-	source := stringSchema("")
-	source.Enum = []apiextensions.JSON{"All", "Generated", "Original"}
-	strs := arraySchema(stringSchema(""))
-	requirement := objectSchema(map[string]apiextensions.JSONSchemaProps{
-		"key": stringSchema(""), "operator": stringSchema(""), "values": strs,
-	})
-	requirement.Required = []string{"key", "operator"}
-	value := stringSchema("")
-	selector := objectSchema(map[string]apiextensions.JSONSchemaProps{
-		"matchExpressions": arraySchema(requirement),
-		"matchLabels": {Type: "object", AdditionalProperties: &apiextensions.JSONSchemaPropsOrBool{
-			Allows: true, Schema: &value,
-		}},
-	})
-	return objectSchema(map[string]apiextensions.JSONSchemaProps{
-		"source":             source,
-		"kinds":              arraySchema(objectSchema(map[string]apiextensions.JSONSchemaProps{"apiGroups": strs, "kinds": strs})),
-		"scope":              stringSchema(""),
-		"namespaces":         arraySchema(pattern),
-		"excludedNamespaces": arraySchema(pattern),
-		"labelSelector":      selector,
-		"namespaceSelector":  selector,
-		"name":               pattern,
-	})
-}
-
-func stringSchema(pattern string) apiextensions.JSONSchemaProps {
-	return apiextensions.JSONSchemaProps{Type: "string", Pattern: pattern}
-}
-
-func arraySchema(items apiextensions.JSONSchemaProps) apiextensions.JSONSchemaProps {
-	return apiextensions.JSONSchemaProps{Type: "array", Items: &apiextensions.JSONSchemaPropsOrArray{Schema: &items}}
-}
-
-func objectSchema(properties map[string]apiextensions.JSONSchemaProps) apiextensions.JSONSchemaProps {
-	return apiextensions.JSONSchemaProps{Type: "object", Properties: properties}
 }

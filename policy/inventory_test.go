@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -253,4 +254,36 @@ func BenchmarkInventory(b *testing.B) {
 			}
 		})
 	}
+}
+
+// One writer and many decisions at once, in Rego and in CEL: each decision sees one consistent state. Meant for the race detector.
+func TestManyDecideWhileTheInventoryChanges(t *testing.T) {
+	s := mustLoad(t, tree("hosts.rego", hosts, "c.yaml", constraintWith(""), "t.yaml",
+		celTemplate("{validations: [{expression: 'object.kind == \"Ingress\" || object == null'}]}")))
+	inv := NewInventory(0)
+	if err := inv.Replace(ingressKind, nil); err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			in := hostRequest(t, inv)
+			for range 50 {
+				r, err := s.Decide(context.Background(), in)
+				if err != nil || len(r.Denials) > 0 && messages(r.Denials) != "a.example.com is taken by pay/web" {
+					t.Errorf("%+v, %v", r, err)
+					return
+				}
+			}
+		})
+	}
+	for range 200 {
+		if err := inv.Put(ingress("pay", "web", "a.example.com")); err != nil {
+			t.Fatal(err)
+		}
+		if err := inv.Delete(ingress("pay", "web", "")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	group.Wait()
 }

@@ -10,8 +10,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"go.yaml.in/yaml/v3"
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 )
@@ -425,76 +423,6 @@ func inventoryKinds(m *ast.Module) []Kind {
 func isString(t *ast.Term, s string) bool {
 	v, ok := t.Value.(ast.String)
 	return ok && string(v) == s
-}
-
-// readSchema builds the schema of the template's constraints, as Gatekeeper builds their CRD.
-func (t *template) readSchema(d document) error {
-	parameters, err := parameterSchema(d)
-	if err != nil {
-		return err
-	}
-	full := constraintSchema(parameters)
-	if t.structural, err = schema.NewStructural(full); err != nil {
-		return err
-	}
-	if errs := schema.ValidateStructural(nil, t.structural); len(errs) > 0 {
-		return errs.ToAggregate()
-	}
-	t.validator, _, err = validation.NewSchemaValidator(full)
-	return err
-}
-
-// parameterSchema is nil if the template has none. Before v1 a template's schema is legacy unless it says otherwise: unknown parameters are kept.
-func parameterSchema(d document) (*apiextensions.JSONSchemaProps, error) {
-	legacy := !strings.HasSuffix(d.str("apiVersion"), "/v1")
-	if l, ok := dig(d.object, "spec", "crd", "spec", "validation", "legacySchema").(bool); ok {
-		legacy = l
-	}
-	raw := dig(d.object, "spec", "crd", "spec", "validation", "openAPIV3Schema")
-	if raw == nil && !legacy {
-		return nil, nil
-	}
-	v1 := &apiextensionsv1.JSONSchemaProps{}
-	if raw != nil {
-		text, err := json.Marshal(raw)
-		if err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(text, v1); err != nil {
-			return nil, err
-		}
-	}
-	if legacy {
-		keepUnknown(v1)
-	}
-	out := &apiextensions.JSONSchemaProps{}
-	if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v1, out, nil); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// keepUnknown marks every object of a schema as open, and gives lists of anything the items that a structural schema needs.
-func keepUnknown(s *apiextensionsv1.JSONSchemaProps) {
-	yes := true
-	switch s.Type {
-	case "", "object":
-		s.XPreserveUnknownFields = &yes
-	case "array":
-		if s.Items == nil || s.Items.Schema == nil && s.Items.JSONSchemas == nil {
-			s.Items = &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &apiextensionsv1.JSONSchemaProps{XPreserveUnknownFields: &yes}}
-		}
-	}
-	for k, v := range s.Properties {
-		keepUnknown(&v)
-		s.Properties[k] = v
-	}
-	if s.Items != nil && s.Items.Schema != nil {
-		keepUnknown(s.Items.Schema)
-	}
-	if s.AdditionalProperties != nil && s.AdditionalProperties.Schema != nil {
-		keepUnknown(s.AdditionalProperties.Schema)
-	}
 }
 
 func splitList(s string) []string {

@@ -57,12 +57,12 @@ func Compare(rec audit.Record, again Result) Comparison {
 	differ("verdict", rec.Decision.Verdict, again.Verdict)
 	differ("reason", rec.Decision.Reason, again.Reason)
 	differ("commit", string(rec.Origin.Commit), again.Commit)
-	switch {
-	case rec.Policy == nil && again.Policy != nil:
+	switch asked := rec.Policy != nil && rec.Policy.Time != nil; {
+	case !asked && again.Policy != nil:
 		c.Differences = append(c.Differences, "policies: none were asked then")
-	case rec.Policy != nil && again.Policy == nil:
+	case asked && again.Policy == nil:
 		c.Differences = append(c.Differences, "policies: none are asked now")
-	case rec.Policy != nil:
+	case asked:
 		c.Differences = append(c.Differences, recorded(rec).Differences(again.Policy.Recorded())...)
 	}
 	return c

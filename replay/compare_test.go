@@ -3,6 +3,7 @@ package replay
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/policy"
@@ -11,6 +12,7 @@ import (
 // A record that was tampered with, and a decision that a defect turned around, must show; what a record cannot confirm must not pass
 // for confirmed.
 func TestCompare(t *testing.T) {
+	noon := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	for name, c := range map[string]struct {
 		change func(*audit.Record, *Result)
 		want   string // part of a difference
@@ -24,7 +26,8 @@ func TestCompare(t *testing.T) {
 		"another commit":          {func(_ *audit.Record, r *Result) { r.Commit = "other" }, "commit: recorded c1, now other", ""},
 		"another set of policies": {func(_ *audit.Record, r *Result) { r.Policy.Digest = "sha256:2" }, "policies: recorded sha256:1, now sha256:2", ""},
 		"another finding":         {func(_ *audit.Record, r *Result) { r.Policy.Denials[0].Msg = "else" }, "findings: recorded x: no, now x: else", ""},
-		"policies were not asked": {func(r *audit.Record, _ *Result) { r.Policy = nil }, "none were asked then", ""},
+		"policies were not asked": {func(r *audit.Record, _ *Result) { r.Policy.Time = nil }, "none were asked then", ""},
+		"there were no policies":  {func(r *audit.Record, _ *Result) { r.Policy = nil }, "none were asked then", ""},
 		"policies are not asked":  {func(_ *audit.Record, r *Result) { r.Policy = nil }, "none are asked now", ""},
 		"a secret's finding has no message": {func(r *audit.Record, _ *Result) {
 			r.Decision.Violations[0].Message = ""
@@ -40,7 +43,7 @@ func TestCompare(t *testing.T) {
 			rec := audit.Record{
 				ID: "1", Request: &audit.Request{UID: "u"}, Origin: &audit.Origin{Revision: "r1", Commit: "c1"},
 				Decision: &audit.Decision{Verdict: "deny", Reason: "PolicyDenied", Violations: []audit.Violation{{Policy: "commitgate.x", Rule: "x", Message: "no"}}},
-				Policy:   &audit.Policy{Digest: "sha256:1", Engine: "opa 1"},
+				Policy:   &audit.Policy{Digest: "sha256:1", Engine: "opa 1", Time: &noon},
 			}
 			again := Result{UID: "u", Verdict: "deny", Reason: "PolicyDenied", Commit: "c1", Policy: &policy.Result{
 				Digest: "sha256:1", Engine: "opa 1", Denials: []policy.Finding{{Policy: "commitgate.x", ID: "x", Msg: "no"}},

@@ -87,16 +87,22 @@ func lookedAt(truth *snapshot.Truth) *audit.Origin {
 	return o
 }
 
+// policies names the set of policies that was in force, and the moment at which it was asked, if it was.
 func policies(result *policy.Result, truth *snapshot.Truth) *audit.Policy {
-	if result == nil {
+	var set *policy.Set
+	if truth.Current != nil {
+		set = truth.Current.Policies
+	}
+	if result == nil && set == nil {
 		return nil
 	}
-	now := result.Time.UTC()
-	p := &audit.Policy{Digest: result.Digest, Engine: result.Engine, Time: &now, Referential: result.Referential}
-	if truth.Current != nil && truth.Current.Policies != nil {
-		if revisions := truth.Current.Policies.Revisions(); len(revisions) > 0 {
-			p.Repository, p.Commit = revisions[0].Repository, revisions[0].Commit
-		}
+	p := &audit.Policy{Digest: set.Digest(), Engine: policy.Engine()}
+	if result != nil {
+		now := result.Time.UTC()
+		p.Digest, p.Engine, p.Time, p.Referential = result.Digest, result.Engine, &now, result.Referential
+	}
+	if revisions := set.Revisions(); len(revisions) > 0 && p.Digest == set.Digest() { // a newer set may have come while the old one was asked
+		p.Repository, p.Commit = revisions[0].Repository, revisions[0].Commit
 	}
 	return p
 }
