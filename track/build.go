@@ -31,6 +31,17 @@ type built struct {
 	put, gone int      // how many objects are new or differ, and how many are no longer declared
 }
 
+// unfollowed names what the rendering does not follow of one repository.
+func (b *built) unfollowed(repository string) []string {
+	var list []string
+	for _, p := range b.set.Unfollowed {
+		if p.Repository == repository {
+			list = append(list, p.String())
+		}
+	}
+	return list
+}
+
 // stageError says at which stage a revision failed. The cause is told to people word for word.
 type stageError struct {
 	stage Stage

@@ -144,6 +144,12 @@ func (t *Tracker) try(ctx context.Context, moved []*repository) error {
 		r.published = r.mark
 	}
 	t.swap(next)
+	for _, r := range moved {
+		t.cfg.Log.Info("a revision is the truth", "repository", r.name, "commit", r.published, "objects", next.Len(), "put", next.put, "gone", next.gone)
+		for _, u := range next.unfollowed(r.name) {
+			t.cfg.Log.Warn("not followed, so what it brings is refused", "repository", r.name, "what", u)
+		}
+	}
 	return nil
 }
 

@@ -61,6 +61,9 @@ type Status struct {
 	Verified           git.ID    // the last commit that the rules accept
 	Published          git.ID    // the last of these that is the truth
 	Refused            *Refusal  // why what was fetched is not the truth; nil if it is
+	// Unfollowed names what the truth asks an agent for and the gate cannot render (a chart from the network, a repository that is not
+	// trusted), each with its place: what it brings is not declared, and is refused.
+	Unfollowed []string
 }
 
 // Ready tells whether a revision of the repository is the truth.
@@ -89,6 +92,9 @@ func (t *Tracker) note(r *repository) {
 	}
 	if s.Refused == nil {
 		s.Refused = r.told
+	}
+	if t.current != nil {
+		s.Unfollowed = t.current.unfollowed(r.name)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

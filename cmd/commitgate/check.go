@@ -2,7 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +20,7 @@ func newCheck() *cobra.Command {
 	var from truthFlags
 	var bases []string
 	var output string
+	var uncommitted bool
 	cmd := &cobra.Command{
 		Use:   "check --config FILE|DIR [--base REV]",
 		Short: "Tell before a push what the gate would make of it",
@@ -37,7 +43,15 @@ Exit status: 0 the gate would take it, 1 it would not, 2 usage, 3 could not tell
 			if err != nil {
 				return err
 			}
-			report, err := check.Check(cmd.Context(), check.Options{At: at, Base: base})
+			options := check.Options{At: at, Base: base}
+			if uncommitted {
+				done, err := withWorkTrees(cmd.Context(), &options)
+				if err != nil {
+					return unknown(err)
+				}
+				defer done()
+			}
+			report, err := check.Check(cmd.Context(), options)
 			if err != nil {
 				return unknown(err)
 			}
@@ -56,8 +70,39 @@ Exit status: 0 the gate would take it, 1 it would not, 2 usage, 3 could not tell
 	}
 	from.register(cmd)
 	cmd.Flags().StringArrayVar(&bases, "base", nil, "REV, or NAME=REV of one of several repositories: vouched for, and what is compared with")
+	cmd.Flags().BoolVar(&uncommitted, "uncommitted", false, "check the files of the work trees as they are, committed or not; signatures are not asked for, and the base is HEAD if none is named")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json, sarif or junit")
 	return cmd
+}
+
+// withWorkTrees puts what the work trees hold in the place of the revisions. done removes what was made for that.
+func withWorkTrees(ctx context.Context, o *check.Options) (done func(), err error) {
+	var all []*check.Uncommitted
+	done = func() {
+		for _, u := range all {
+			_ = u.Close() // temporary files
+		}
+	}
+	o.At.Vouch = true
+	o.At.Revisions = maps.Clone(o.At.Revisions)
+	if o.At.Revisions == nil {
+		o.At.Revisions = make(map[string]string)
+	}
+	for _, r := range o.At.Repositories {
+		path := o.At.Paths[r.Name]
+		if _, err := os.Stat(filepath.Join(path, ".git")); path == "" || err != nil || o.At.Revisions[r.Name] != "" {
+			continue // a bundle, a bare repository, or a revision that was asked for
+		}
+		u, err := check.Commit(ctx, path)
+		if err != nil {
+			done()
+			return nil, err
+		}
+		all = append(all, u)
+		o.At.Paths[r.Name], o.At.Revisions[r.Name] = u.Path, string(u.Commit)
+		o.Base[r.Name] = cmp.Or(o.Base[r.Name], "HEAD")
+	}
+	return done, nil
 }
 
 func reportWriter(output string) (func(*check.Report, io.Writer) error, error) {

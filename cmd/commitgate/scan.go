@@ -164,16 +164,11 @@ func declaredIn(e *snapshot.Entry) string {
 }
 
 func signedBy(e *snapshot.Entry) string {
-	var names []string
-	for _, s := range e.Signatures {
-		if s.Principal != "" {
-			names = append(names, string(s.Principal))
-		}
-	}
+	names := principals(e.Signatures)
 	if len(names) == 0 {
 		return ""
 	}
-	return " (" + strings.Join(slices.Compact(names), ", ") + ")"
+	return " (" + strings.Join(names, ", ") + ")"
 }
 
 // findingJSON is one line of `scan -o json`.
@@ -197,9 +192,7 @@ func newFindingJSON(f scan.Finding) findingJSON {
 	out := findingJSON{State: f.State, Group: f.Group, Kind: f.Kind, Namespace: f.Namespace, Name: f.Name, Why: f.Why, Fields: f.Fields, Manager: f.Manager}
 	if e := f.Entry; e != nil {
 		out.Repository, out.Path, out.Commit = e.Source.Repository, string(e.Source.Path), string(e.Changed.ID)
-		for _, s := range e.Signatures {
-			out.Signers = append(out.Signers, string(s.Principal))
-		}
+		out.Signers = principals(e.Signatures)
 	}
 	if !f.Time.IsZero() {
 		out.Time = &f.Time

@@ -19,6 +19,7 @@ import (
 	"github.com/commitgate/commitgate/blame"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/scan"
+	"github.com/commitgate/commitgate/signing"
 	"github.com/commitgate/commitgate/track"
 )
 
@@ -210,7 +211,7 @@ func origin(f blame.Field) (commit, date, by string) {
 		if f.Version.Anchor {
 			commit = "^" + commit // as git blame marks a boundary
 		}
-		if names := principals(f.Version); len(names) > 0 {
+		if names := principals(f.Version.Signatures); len(names) > 0 {
 			by += ", signed by " + strings.Join(names, ", ")
 		}
 		return commit, c.Author.When.UTC().Format(time.DateOnly), by
@@ -221,10 +222,10 @@ func origin(f blame.Field) (commit, date, by string) {
 	return "-", "-", "-"
 }
 
-// principals are those who signed a version, each once.
-func principals(v track.Version) []string {
+// principals are those who signed, each once.
+func principals(signatures []signing.Signature) []string {
 	var names []string
-	for _, s := range v.Signatures {
+	for _, s := range signatures {
 		if s.Principal != "" && !slices.Contains(names, string(s.Principal)) {
 			names = append(names, string(s.Principal))
 		}
@@ -267,7 +268,7 @@ func newWhyJSON(r *blame.Report) whyJSON {
 		if c := f.Version.Commit; c != nil {
 			when := c.Author.When.UTC()
 			j.Repository, j.File = f.Version.Object.Source.Repository, string(f.Version.Object.Source.Path)
-			j.Commit, j.Anchor, j.Author, j.Date, j.Signers = string(c.ID), f.Version.Anchor, c.Author.Name+" <"+c.Author.Email+">", &when, principals(f.Version)
+			j.Commit, j.Anchor, j.Author, j.Date, j.Signers = string(c.ID), f.Version.Anchor, c.Author.Name+" <"+c.Author.Email+">", &when, principals(f.Version.Signatures)
 		}
 		if !f.Time.IsZero() {
 			at := f.Time.UTC()
