@@ -41,7 +41,7 @@ func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path) (docs []*docu
 	}
 	done := make(chan result, 1)
 	go func() {
-		k := &kustomizer{tree: tree, seen: map[git.Path]bool{}}
+		k := &kustomizer{tree: tree, seen: map[git.Path]bool{}, configures: map[git.Path]bool{}}
 		var made result
 		made.docs, made.err = k.build(dir)
 		made.inputs = slices.Sorted(maps.Keys(k.seen))
@@ -60,6 +60,8 @@ type kustomizer struct {
 	tree    fs.FS
 	seen    map[git.Path]bool
 	refused error // why a kustomization was not shown to kustomize
+	// configures are the files that configure generators, transformers and validators.
+	configures map[git.Path]bool
 }
 
 func (k *kustomizer) build(dir git.Path) (docs []*document, err error) {
@@ -378,26 +380,26 @@ type refusedFile struct {
 
 func (e *refusedFile) Error() string { return string(e.path) + ": " + e.err.Error() }
 
-// admit refuses a kustomization, or the configuration of one of kustomize's built-in generators and transformers, that would have kustomize
-// run git or fetch a file. What it names as a resource must be in the tree: kustomize would take anything else for a remote base.
+// admit refuses a kustomization, or the configuration of a generator, transformer or validator, that would have kustomize run git or fetch a file.
+// What cannot be read here is refused too: kustomize may read it in another way.
 func (k *kustomizer) admit(p git.Path, data []byte) error {
 	kustomization := slices.Contains(kustomizationNames[:], path.Base(string(p)))
-	if !kustomization && !bytes.Contains(data, []byte("builtin")) {
+	if !kustomization && !k.configures[p] {
 		return nil
 	}
 	docs, err := parse(p, data, dialectKubernetes)
-	if err != nil {
-		return nil // kustomize says what is wrong with it
+	var syntax *syntaxError
+	if errors.As(err, &syntax) {
+		k.refused = &refusedFile{path: p, line: syntax.line, err: errors.New(syntax.what)}
+		return k.refused
 	}
 	for _, doc := range docs {
-		if kustomization || doc.content["apiVersion"] == "builtin" {
-			if err := k.admitOne(doc, kustomization); err != nil {
-				k.refused = &refusedFile{path: p, err: err}
-				return k.refused
-			}
+		if err := k.admitOne(doc, kustomization); err != nil {
+			k.refused = &refusedFile{path: p, line: doc.line, err: err}
+			return k.refused
 		}
 	}
-	return nil
+	return err
 }
 
 func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
@@ -412,21 +414,54 @@ func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
 			return fmt.Errorf("%s: kustomize would run helm and fetch a chart, which is not done here", field)
 		}
 	}
-	for _, field := range []string{"resources", "bases", "components", "generators", "transformers", "validators", "crds", "configurations"} {
+	for _, field := range []string{"resources", "bases", "components", "crds", "configurations"} {
 		for _, item := range listOf(doc.content[field]) {
-			s, _ := item.(string)
-			if strings.Contains(s, "\n") { // written in place
-				if err := k.admit(doc.path, []byte(s)); err != nil {
-					return err
+			if s, _ := item.(string); s != "" {
+				if _, err := k.local(doc, s); err != nil {
+					return fmt.Errorf("%s: %w", field, err)
 				}
-				continue
-			}
-			_, err := fs.Stat(k.tree, string(join(git.Path(path.Dir(string(doc.path))), s)))
-			if s != "" && (err != nil || remoteBase(s)) {
-				return fmt.Errorf("%s: %s is not in this repository, and nothing is fetched from elsewhere", field, s)
 			}
 		}
 	}
+	for _, field := range []string{"generators", "transformers", "validators"} {
+		for _, item := range listOf(doc.content[field]) {
+			if s, _ := item.(string); s != "" {
+				if err := k.admitConfiguration(doc, s); err != nil {
+					return fmt.Errorf("%s: %w", field, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// local finds what a kustomization names in the tree; anything else kustomize would take for a remote base.
+func (k *kustomizer) local(doc *document, name string) (fs.FileInfo, error) {
+	info, err := fs.Stat(k.tree, string(join(git.Path(path.Dir(string(doc.path))), name)))
+	if err != nil || remoteBase(name) {
+		return nil, fmt.Errorf("%s is not in this repository, and nothing is fetched from elsewhere", name)
+	}
+	return info, nil
+}
+
+// admitConfiguration looks at what configures a generator, transformer or validator: written in place, or a file, which is looked at when it is read. A
+// folder could make it of parts, after they were looked at.
+func (k *kustomizer) admitConfiguration(doc *document, s string) error {
+	if strings.Contains(s, "\n") {
+		docs, err := parse(doc.path, []byte(s), dialectKubernetes)
+		for _, inner := range docs {
+			err = errors.Join(err, k.admitOne(inner, false))
+		}
+		return err
+	}
+	info, err := k.local(doc, s)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return fmt.Errorf("%s is a folder: name the files that configure it", s)
+	}
+	k.configures[join(git.Path(path.Dir(string(doc.path))), s)] = true
 	return nil
 }
 

@@ -370,15 +370,37 @@ helmCharts: [{name: x, repo: "https://127.0.0.1:1"}]
 resources: [../../../../etc/passwd]
 -- cluster/h/kustomization.yaml --
 generators: ["ssh://git@127.0.0.1:1/x"]
+-- cluster/i/kustomization.yaml --
+resources: []
+resources: ["https://127.0.0.1:1/x.yaml"]
+-- cluster/j/kustomization.yaml --
+transformers:
+- |-
+  apiVersion: "bu\u0069ltin"
+  kind: PatchTransformer
+  metadata: {name: p}
+  path: "\u0068ttp://127.0.0.1:1/patch.yaml"
+-- cluster/k/kustomization.yaml --
+transformers: [t]
+-- cluster/k/t/kustomization.yaml --
+resources: [t.yaml]
+-- cluster/k/t/t.yaml --
+apiVersion: builtin
+kind: PatchTransformer
+metadata: {name: p}
+path: patch.yaml
 `,
-			wrong: `infra:cluster/a/kustomization.yaml: resources: github.com/evil/repo is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/b/kustomization.yaml: resources: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/c/kustomization.yaml: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/d/kustomization.yaml: http://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/e/t.yaml: http://127.0.0.1:1/patch.yaml is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/f/kustomization.yaml: helmCharts: kustomize would run helm and fetch a chart, which is not done here
-infra:cluster/g/kustomization.yaml: resources: ../../../../etc/passwd is not in this repository, and nothing is fetched from elsewhere
-infra:cluster/h/kustomization.yaml: generators: ssh://git@127.0.0.1:1/x is not in this repository, and nothing is fetched from elsewhere`,
+			wrong: `infra:cluster/a/kustomization.yaml:1: resources: github.com/evil/repo is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/b/kustomization.yaml:1: resources: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/c/kustomization.yaml:1: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/d/kustomization.yaml:1: http://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/e/t.yaml:1: http://127.0.0.1:1/patch.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/f/kustomization.yaml:1: helmCharts: kustomize would run helm and fetch a chart, which is not done here
+infra:cluster/g/kustomization.yaml:1: resources: ../../../../etc/passwd is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/h/kustomization.yaml:1: generators: ssh://git@127.0.0.1:1/x is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/i/kustomization.yaml:2: the key "resources" stands twice in one map, first in line 1: only one of them would count
+infra:cluster/j/kustomization.yaml:1: transformers: http://127.0.0.1:1/patch.yaml is not in this repository, and nothing is fetched from elsewhere
+infra:cluster/k/kustomization.yaml:1: transformers: t is a folder: name the files that configure it`,
 		},
 	}
 	for name, test := range tests {
