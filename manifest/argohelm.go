@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"strings"
@@ -50,7 +51,7 @@ func (u *applicationUnit) helm(r *renderer, b *Build, at file, h *argoHelm) erro
 		h = &argoHelm{}
 	}
 	o := helmOptions{
-		release: cmpOr(h.ReleaseName, u.self.owner.Name), namespace: cmpOr(h.Namespace, u.spec.Destination.Namespace),
+		release: cmp.Or(h.ReleaseName, u.self.owner.Name), namespace: cmp.Or(h.Namespace, u.spec.Destination.Namespace),
 		crds: !h.SkipCRDs, kubeVersion: h.KubeVersion, apiVersions: h.APIVersions,
 	}
 	var err error

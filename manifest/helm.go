@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -18,7 +19,7 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 	if err != nil {
 		return err
 	}
-	o.kubeVersion = cmpOr(o.kubeVersion, r.in.Kubernetes.Version)
+	o.kubeVersion = cmp.Or(o.kubeVersion, r.in.Kubernetes.Version)
 	o.apiVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.apiVersions)
 	with := digestOptions(o)
 	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
@@ -54,13 +55,6 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 	}
 	b.take(at, made)
 	return nil
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func digestOptions(o helmOptions) string {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -94,7 +95,7 @@ func (r *renderer) meetHelmRelease(o *Object, above *about) bool {
 	}
 	u := &helmUnit{
 		self: about{owner: agent.Owner{Agent: a.Name, Group: o.Group, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, at: o.Source, depth: above.depth + 1},
-		spec: h.Spec, target: cmpOr(h.Spec.TargetNamespace, o.Namespace),
+		spec: h.Spec, target: cmp.Or(h.Spec.TargetNamespace, o.Namespace),
 	}
 	if h.Spec.Chart == nil {
 		if h.Spec.ChartRef != nil {
@@ -105,7 +106,7 @@ func (r *renderer) meetHelmRelease(o *Object, above *about) bool {
 		return true
 	}
 	ref := h.Spec.Chart.Spec.SourceRef
-	u.from = sourceKey{ref.Kind, cmpOr(ref.Namespace, o.Namespace), ref.Name}
+	u.from = sourceKey{ref.Kind, cmp.Or(ref.Namespace, o.Namespace), ref.Name}
 	u.release = releaseName(h.Spec, o)
 	u.self.spec = specText(h.Spec)
 	r.add(u)
@@ -251,12 +252,12 @@ func (u *helmUnit) values(r *renderer) (map[string]any, error) {
 			r.problem(u.self.at, "%s takes values from %s, which Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
 			return nil, errReported
 		}
-		data, ok := valuesOf(o)[cmpOr(from.ValuesKey, "values.yaml")]
+		data, ok := valuesOf(o)[cmp.Or(from.ValuesKey, "values.yaml")]
 		if !ok {
 			if from.Optional {
 				continue
 			}
-			r.problem(u.self.at, "%s takes values from %s, which has no key %s", u.self.name(), o.Key, cmpOr(from.ValuesKey, "values.yaml"))
+			r.problem(u.self.at, "%s takes values from %s, which has no key %s", u.self.name(), o.Key, cmp.Or(from.ValuesKey, "values.yaml"))
 			return nil, errReported
 		}
 		if from.TargetPath != "" {

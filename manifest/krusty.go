@@ -87,7 +87,7 @@ func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
 	options := krusty.MakeDefaultOptions()
 	options.LoadRestrictions = types.LoadRestrictionsNone // the tree is the restriction
 	options.PluginConfig = types.DisabledPluginConfig()
-	options.Reorder = krusty.ReorderOptionNone
+	options.Reorder = krusty.ReorderOptionUnspecified // as Flux has it; an order of its own draws a warning on the standard error
 	made, err := krusty.MakeKustomizer(options).Run(k, path.Join("/", string(dir)))
 	switch {
 	case k.refused != nil:

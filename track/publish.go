@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -170,8 +171,22 @@ func (t *Tracker) swap(next *built) {
 		truth.Recent = append([]*snapshot.Snapshot{old.Snapshot}, truth.Recent...)
 	}
 	truth.Recent = t.within(truth)
+	t.warn(next)
 	t.current = next
 	t.truth.Store(truth)
+}
+
+// warn tells once what a revision asks for and what is not followed: what it brings is not declared.
+func (t *Tracker) warn(next *built) {
+	var before []manifest.Problem
+	if t.current != nil {
+		before = t.current.set.Unfollowed
+	}
+	for _, p := range next.set.Unfollowed {
+		if !slices.Contains(before, p) {
+			t.cfg.Log.Warn("Git asks for something that is not followed", "repository", p.Repository, "path", p.Path, "line", p.Line, "why", p.What)
+		}
+	}
 }
 
 // within are the superseded snapshots that are still inside the accepted window.
