@@ -1,6 +1,7 @@
 package breakglass
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -248,7 +249,9 @@ func TestOverIsOver(t *testing.T) {
 			t.Errorf("%s is %s", st.Name, st.State)
 		}
 	}
-	s.Forget("inc-8")
+	if err := s.Forget("inc-8"); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Use("inc-8", night); err == nil {
 		t.Error("a deleted grant is used")
 	}
@@ -257,5 +260,120 @@ func TestOverIsOver(t *testing.T) {
 	}
 	if _, err := Open(r.authority, dir); err == nil {
 		t.Error("damaged counts are forgotten")
+	}
+}
+
+// A grant that ended is signed as well as ever. Whoever kept the file brings it again: without its revocation, after it was deleted (also while the
+// gate was down), or with a clock set back to before its end.
+func TestGrantBroughtAgain(t *testing.T) {
+	r := newResponders(t)
+	unlimited := func() *v1alpha1.Grant {
+		g := incident()
+		g.Spec.Uses = 0
+		return r.signed(g, r.alice, r.bob)
+	}
+	revoked := func() *v1alpha1.Grant {
+		g := unlimited()
+		text, err := RevocationStatement(g, "the cart is up")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Revocation = &v1alpha1.Revocation{Reason: "the cart is up", Signatures: []string{r.sign(r.bob, Namespace, text)}}
+		return g
+	}
+	tests := map[string]struct {
+		end  func(s *Store) error
+		down func(s *Store) error // after a restart
+		want State
+	}{
+		"revoked":                         {end: func(s *Store) error { return s.Observe(revoked(), night) }, want: Revoked},
+		"deleted":                         {end: func(s *Store) error { return s.Forget("inc-7") }, want: Deleted},
+		"deleted while the gate was down": {down: (*Store).Listed, want: Deleted},
+		"over, and the clock is set back": {end: func(s *Store) error { return s.Settle(begin.Add(2 * time.Hour)) }, want: Expired},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			open := func() *Store {
+				s, err := Open(r.authority, dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			s := open()
+			if err := s.Observe(unlimited(), night); err != nil {
+				t.Fatal(err)
+			}
+			q := Question{User: "carol", Operation: "UPDATE", Object: cart}
+			if s.Set().Covering(q, night) == nil {
+				t.Fatal("a good grant does not cover")
+			}
+			if tt.end != nil {
+				if err := tt.end(s); err != nil {
+					t.Fatal(err)
+				}
+				over(t, s, unlimited(), q, tt.want)
+			}
+			s = open()
+			if tt.down != nil {
+				if err := tt.down(s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			over(t, s, unlimited(), q, tt.want)
+			if err := s.Set().Judge(revoked(), night); err != nil {
+				t.Errorf("a revocation is refused: %v", err)
+			}
+		})
+	}
+}
+
+func over(t *testing.T, s *Store, again *v1alpha1.Grant, q Question, want State) {
+	t.Helper()
+	if err := s.Set().Judge(again, night); !errors.Is(err, ErrSpent) {
+		t.Errorf("the document is welcome again: %v", err)
+	}
+	if err := s.Observe(again, night); !errors.Is(err, ErrSpent) {
+		t.Errorf("observed again: %v", err)
+	}
+	if g := s.Set().Covering(q, night); g != nil {
+		t.Error("it covers")
+	}
+	if err := s.Use(again.Name, night); !errors.Is(err, ErrExhausted) {
+		t.Errorf("it is used: %v", err)
+	}
+	if st := s.Set().Standings(night); len(st) != 1 || st[0].State != want {
+		t.Errorf("it stands as %v, want %s", st, want)
+	}
+}
+
+// A grant that could not be remembered as over could be used for ever: with a disk that takes nothing, none opens, but each still ends.
+func TestDiskFull(t *testing.T) {
+	r := newResponders(t)
+	dir := filepath.Join(t.TempDir(), "grants")
+	s, err := Open(r.authority, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Observe(r.signed(incident(), r.alice, r.bob), night); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Use("inc-7", night); err == nil || errors.Is(err, ErrExhausted) {
+		t.Errorf("a use that is not durable: %v", err)
+	}
+	other := incident()
+	other.Name = "inc-8"
+	if err := s.Observe(r.signed(other, r.alice, r.bob), night); err == nil {
+		t.Error("a grant opens that cannot be remembered")
+	}
+	if err := s.Forget("inc-7"); err == nil {
+		t.Error("the end of a grant is lost without a word")
+	}
+	if g := s.Set().Covering(Question{User: "carol", Operation: "UPDATE", Object: cart}, night); g != nil {
+		t.Errorf("%s covers", g.Name)
 	}
 }

@@ -30,6 +30,7 @@ const (
 	Expired   State = "Expired"   // its time is over
 	Exhausted State = "Exhausted" // as many requests have passed as it lets
 	Revoked   State = "Revoked"
+	Deleted   State = "Deleted" // its object was deleted once; brought again, it opens nothing
 	Refused   State = "Refused" // its signatures do not suffice, or it is out of bounds
 )
 

@@ -20,29 +20,46 @@ import (
 // ErrExhausted is returned when a grant has no use left, or is not active any more.
 var ErrExhausted = errors.New("the grant is used up or over")
 
-// Store holds the grants that the cluster shows, counts their uses, and remembers the counts across restarts. It is safe for concurrent use.
+// ErrSpent is returned when a grant is brought again after it was revoked or deleted, or its time was over: its signatures are still good, so its name
+// must not be.
+var ErrSpent = errors.New("a grant of this name is over: have another one signed, by another name")
+
+// Store holds the grants that the cluster shows, counts their uses, and remembers counts and ends across restarts. It is safe for concurrent use.
 type Store struct {
 	authority *Authority
-	file      string // of the counts; "" keeps them in memory
+	file      string // of what is kept; "" keeps it in memory
 
-	mu     sync.Mutex // guards what follows; held while a use is made durable
+	mu     sync.Mutex // guards what follows; held while something is made durable
 	kept   kept
-	grants map[string]*Grant
+	grants map[string]*Grant // good ones, by name
+	shown  map[string]bool   // the names that the cluster shows, of good grants and others
 	set    atomic.Pointer[Set]
 }
 
-// kept is what outlives a restart.
+// kept is what outlives a restart: a line for each grant that was ever good here. People sign them by hand, so it stays small, and nothing is ever
+// dropped from it.
 type kept struct {
-	Schema int            `json:"schema"` // 1
-	Uses   map[string]int `json:"uses"`   // by name
-	// Latest is the latest time that was seen: a clock that is set back opens nothing again.
+	Schema int `json:"schema"` // 1
+	// Uses by name; 0 for a grant that was seen.
+	Uses map[string]int `json:"uses"`
+	// Ended says how a grant ended for good, by name: Revoked, Deleted or Expired.
+	Ended map[string]State `json:"ended,omitempty"`
+	// Latest is the latest time of a use: a clock that is set back opens nothing again.
 	Latest time.Time `json:"latest"`
 }
 
-// Open reads the counts in a folder, which is made if it is missing; "" keeps them in memory. A file that is damaged is an error: going on without it could let
-// a grant be used again.
+func (k kept) clone() kept {
+	k.Uses, k.Ended = maps.Clone(k.Uses), maps.Clone(k.Ended)
+	if k.Ended == nil {
+		k.Ended = map[string]State{}
+	}
+	return k
+}
+
+// Open reads what was kept in a folder, which is made if it is missing; "" keeps it in memory. A file that is damaged is an error: going on without it
+// could let a grant be used again.
 func Open(authority *Authority, dir string) (*Store, error) {
-	s := &Store{authority: authority, kept: kept{Schema: 1, Uses: map[string]int{}}, grants: map[string]*Grant{}}
+	s := &Store{authority: authority, kept: kept{Schema: 1, Uses: map[string]int{}}, grants: map[string]*Grant{}, shown: map[string]bool{}}
 	s.publish()
 	if dir == "" {
 		return s, nil
@@ -65,26 +82,89 @@ func Open(authority *Authority, dir string) (*Store, error) {
 	return s, nil
 }
 
-// Observe takes up a grant as the cluster shows it. The error says why it opens nothing.
+// Observe takes up a grant as the cluster shows it. The error says why it opens nothing. A revocation is for good: a grant that is brought again
+// without it stays revoked.
 func (s *Store) Observe(g *v1alpha1.Grant, now time.Time) error {
 	good, err := s.authority.Judge(g, now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
+	s.shown[g.Name] = true
+	delete(s.grants, g.Name)
 	if err != nil {
-		delete(s.grants, g.Name)
 		return err
 	}
+	next := s.kept.clone()
+	if _, known := next.Uses[g.Name]; !known {
+		next.Uses[g.Name] = 0
+	}
+	if good.Revoked != "" && next.Ended[g.Name] == "" {
+		next.Ended[g.Name] = Revoked
+	}
+	if err := s.keep(next); err != nil && good.Revoked == "" {
+		return err // what cannot be remembered must not open: it could be used again
+	}
 	s.grants[g.Name] = good
+	if good.Revoked == "" && s.kept.Ended[g.Name] != "" {
+		return ErrSpent
+	}
 	return nil
 }
 
-// Forget ends a grant whose object is gone.
-func (s *Store) Forget(name string) {
+// Forget ends a grant whose object is gone, for good: whoever brings the object again opens nothing. The error says that this could not be made
+// durable; until the gate is started again it holds nevertheless.
+func (s *Store) Forget(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.publish()
+	delete(s.shown, name)
 	delete(s.grants, name)
-	s.publish()
+	return s.end(Deleted, name)
+}
+
+// Listed ends the grants that were known before and that the cluster does not show any more: they were deleted while the gate was down. It is to be
+// called once all that the cluster holds has been observed.
+func (s *Store) Listed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.publish()
+	var gone []string
+	for name := range s.kept.Uses {
+		if !s.shown[name] {
+			gone = append(gone, name)
+		}
+	}
+	return s.end(Deleted, gone...)
+}
+
+// Settle notes for good whose time is over: a clock that is set back after that opens them no more.
+func (s *Store) Settle(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.publish()
+	var over []string
+	for name, g := range s.grants {
+		if !now.Before(g.Spec.Until.Time) {
+			over = append(over, name)
+		}
+	}
+	return s.end(Expired, over...)
+}
+
+// end notes how known grants ended, if they have not before. mu is held. It holds in memory even where it cannot be made durable.
+func (s *Store) end(how State, names ...string) error {
+	next, changed := s.kept.clone(), false
+	for _, name := range names {
+		if _, known := next.Uses[name]; known && next.Ended[name] == "" {
+			next.Ended[name], changed = how, true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	err := s.keep(next)
+	s.kept = next
+	return err
 }
 
 // Use counts a request that a grant let pass. It returns only when the count is durable, or with an error: then the request must not pass.
@@ -92,20 +172,37 @@ func (s *Store) Use(name string, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grants[name]
-	if g == nil || g.StateAt(later(now, s.kept.Latest), s.kept.Uses[name]) != Active {
+	if g == nil || s.kept.state(g, now) != Active {
 		return ErrExhausted
 	}
-	next := kept{Schema: 1, Uses: maps.Clone(s.kept.Uses), Latest: later(now, s.kept.Latest)}
+	next := s.kept.clone()
+	next.Latest = later(now, s.kept.Latest)
 	next.Uses[name]++
-	if err := s.write(next); err != nil {
+	if err := s.keep(next); err != nil {
 		return err
 	}
-	s.kept = next
 	s.publish()
 	return nil
 }
 
-// write makes the counts durable. A crash inside it leaves these or the ones before.
+// state is where a grant stands, with what is known of its past.
+func (k kept) state(g *Grant, now time.Time) State {
+	if how := k.Ended[g.Name]; how != "" {
+		return how
+	}
+	return g.StateAt(later(now, k.Latest), k.Uses[g.Name])
+}
+
+// keep makes something durable, then true. mu is held.
+func (s *Store) keep(next kept) error {
+	if err := s.write(next); err != nil {
+		return err
+	}
+	s.kept = next
+	return nil
+}
+
+// write makes durable what is to be kept. A crash inside it leaves this or what was before.
 func (s *Store) write(k kept) error {
 	if s.file == "" {
 		return nil
@@ -130,7 +227,7 @@ func (s *Store) write(k kept) error {
 
 // publish must be called with mu held, or before the store is shared.
 func (s *Store) publish() {
-	s.set.Store(&Set{authority: s.authority, grants: maps.Clone(s.grants), uses: maps.Clone(s.kept.Uses), latest: s.kept.Latest})
+	s.set.Store(&Set{authority: s.authority, grants: maps.Clone(s.grants), kept: s.kept}) // kept is replaced, never changed
 }
 
 // Set is what the store holds now.
@@ -140,8 +237,7 @@ func (s *Store) Set() *Set { return s.set.Load() }
 type Set struct {
 	authority *Authority
 	grants    map[string]*Grant
-	uses      map[string]int
-	latest    time.Time
+	kept      kept
 }
 
 // Covering is an active grant that covers a request, the one that ends first; nil if none does.
@@ -152,7 +248,7 @@ func (s *Set) Covering(q Question, now time.Time) *Grant {
 	var found *Grant
 	for _, name := range slices.Sorted(maps.Keys(s.grants)) {
 		g := s.grants[name]
-		if g.StateAt(later(now, s.latest), s.uses[name]) != Active || !g.covers(q) {
+		if s.kept.state(g, now) != Active || !g.covers(q) {
 			continue
 		}
 		if found == nil || g.Spec.Until.Before(&found.Spec.Until) {
@@ -162,13 +258,17 @@ func (s *Set) Covering(q Question, now time.Time) *Grant {
 	return found
 }
 
-// Judge tells why a document opens nothing, nil if its signatures suffice.
+// Judge tells why a document opens nothing, nil if its signatures suffice and its name is not that of a grant that is over. A revoked one may be
+// brought again with its revocation, which is what a restore does.
 func (s *Set) Judge(g *v1alpha1.Grant, now time.Time) error {
 	if s == nil {
 		_, err := (*Authority)(nil).Judge(g, now)
 		return err
 	}
-	_, err := s.authority.Judge(g, now)
+	good, err := s.authority.Judge(g, now)
+	if err == nil && good.Revoked == "" && s.kept.Ended[g.Name] != "" {
+		return fmt.Errorf("%w (it is %s)", ErrSpent, strings.ToLower(string(s.kept.Ended[g.Name])))
+	}
 	return err
 }
 
@@ -183,7 +283,7 @@ type Standing struct {
 func (s *Set) Standings(now time.Time) []Standing {
 	var out []Standing
 	for _, g := range s.grants {
-		out = append(out, Standing{*g, g.StateAt(later(now, s.latest), s.uses[g.Name]), s.uses[g.Name]})
+		out = append(out, Standing{*g, s.kept.state(g, now), s.kept.Uses[g.Name]})
 	}
 	slices.SortFunc(out, func(a, b Standing) int { return strings.Compare(a.Name, b.Name) })
 	return out

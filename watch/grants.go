@@ -17,8 +17,8 @@ import (
 
 // Grants watches the break-glass grants of a cluster.
 type Grants struct {
-	factory  dynamicinformer.DynamicSharedInformerFactory
-	informer cache.SharedIndexInformer
+	factory dynamicinformer.DynamicSharedInformerFactory
+	handler cache.ResourceEventHandlerRegistration
 }
 
 // NewGrants prepares the watch. seen is called with each grant as it is and whenever it changes, gone with the name of one that was deleted.
@@ -34,7 +34,7 @@ func NewGrants(cfg *rest.Config, seen func(*v1alpha1.Grant), gone func(name stri
 			seen(g)
 		}
 	}
-	_, err = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    show,
 		UpdateFunc: func(_, obj any) { show(obj) },
 		DeleteFunc: func(obj any) {
@@ -46,7 +46,7 @@ func NewGrants(cfg *rest.Config, seen func(*v1alpha1.Grant), gone func(name stri
 			}
 		},
 	})
-	return &Grants{factory, informer}, err
+	return &Grants{factory, handler}, err
 }
 
 // GrantResource is the resource of grants.
@@ -73,5 +73,5 @@ func (g *Grants) Run(ctx context.Context) {
 	g.factory.Shutdown()
 }
 
-// Synced tells whether the grants have been listed once.
-func (g *Grants) Synced() bool { return g.informer.HasSynced() }
+// Synced tells whether the grants have been listed once, and each has been handed to seen.
+func (g *Grants) Synced() bool { return g.handler.HasSynced() }

@@ -313,7 +313,7 @@ func (g *gate) run(ctx context.Context) error {
 	}
 	if g.grants != nil {
 		group.Go(func() error { g.grants.watch.Run(ctx); return nil })
-		group.Go(func() error { g.grants.keeper.run(ctx); return nil })
+		group.Go(func() error { g.grants.keeper.run(ctx, g.grants.watch.Synced); return nil })
 	}
 	if g.reload != nil {
 		group.Go(func() error { return g.reload.Start(ctx) })

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"strconv"
@@ -68,19 +69,31 @@ func (k *grantKeeper) seen(g *v1alpha1.Grant) {
 }
 
 func (k *grantKeeper) gone(name string) {
-	k.store.Forget(name)
+	if err := k.store.Forget(name); err != nil {
+		k.log.Error("the end of a grant is not durable: after a restart it could be brought again", "grant", name, "err", err)
+	}
 	k.note()
 }
 
-// run notes what time does to grants, until the context ends.
-func (k *grantKeeper) run(ctx context.Context) {
+// run notes what time does to grants, and, once the cluster has been listed, which were deleted while the gate was down; until the context ends.
+func (k *grantKeeper) run(ctx context.Context, synced func() bool) {
 	tick := time.NewTicker(grantTick)
 	defer tick.Stop()
+	listed := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			var err error
+			if !listed && synced() {
+				if err = k.store.Listed(); err == nil {
+					listed = true
+				}
+			}
+			if err = errors.Join(err, k.store.Settle(time.Now())); err != nil {
+				k.log.Error("the end of grants is not durable: after a restart they could be brought again", "err", err)
+			}
 			k.note()
 		}
 	}
