@@ -286,3 +286,10 @@ replace (
 	k8s.io/sample-controller => k8s.io/sample-controller v0.36.3
 	k8s.io/streaming => k8s.io/streaming v0.36.3
 )
+
+// The kustomize of the agents, who hold v0.21.2 back (Flux kustomize-controller v1.10.1, Argo CD and kubectl with kustomize v5.8.1): with it
+// includeTemplates leaves the claim templates of a StatefulSet alone. What is rendered here must be what they apply.
+replace (
+	sigs.k8s.io/kustomize/api => sigs.k8s.io/kustomize/api v0.21.1
+	sigs.k8s.io/kustomize/kyaml => sigs.k8s.io/kustomize/kyaml v0.21.1
+)

@@ -109,7 +109,7 @@ func (k *kustomizer) explain(err error) error {
 			continue
 		}
 		var syntax *syntaxError
-		if _, wrong := parse(p, data, dialectKubernetes); errors.As(wrong, &syntax) {
+		if errors.As(readable(data), &syntax) {
 			return &refusedFile{path: p, line: syntax.line, err: errors.New(syntax.what)}
 		}
 	}

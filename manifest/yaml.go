@@ -117,6 +117,20 @@ func decodeNode(dec *yamlv3.Decoder, node *yamlv3.Node) (err error) {
 	return dec.Decode(node)
 }
 
+// readable says where a file is no YAML; nil if every reader could read it, whatever it holds.
+func readable(data []byte) error {
+	dec := yamlv3.NewDecoder(bytes.NewReader(data))
+	for {
+		var node yamlv3.Node
+		switch err := decodeNode(dec, &node); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return yamlError(err)
+		}
+	}
+}
+
 // yamlError takes the line out of the YAML parser's message.
 func yamlError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
