@@ -286,6 +286,12 @@ func TestRulesByPath(t *testing.T) {
 		bad := s.commit(s.bob, map[string]string{"apps/cart/image.yaml": "2", "apps/cart/deployment.yaml": "1"})
 		s.refuses(bad, signing.CauseNotAllowed, "bob@example.org may not change apps/cart/deployment.yaml", "rule 3", "ada@*")
 	})
+	t.Run("a bot may not merge what somebody else may change", func(t *testing.T) {
+		s := newRules(t)
+		s.branch("side", "HEAD")
+		s.commit(s.ada, map[string]string{"apps/cart/deployment.yaml": "1"})
+		s.refuses(s.merge(s.bob, "side"), signing.CauseNotAllowed, "bob@example.org may not change apps/cart/deployment.yaml")
+	})
 	t.Run("a path that no rule has may be changed by nobody", func(t *testing.T) {
 		s := newRules(t)
 		s.refuses(s.commit(s.ada, map[string]string{"README": "1"}), signing.CauseNotAllowed, "no rule lets anybody change README")

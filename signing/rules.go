@@ -157,24 +157,21 @@ func (a *Authority) enough(changed []git.Path, vouch []vouched, l *list, j *Judg
 	return first
 }
 
-// satisfied tells who counts for a path by this rule, and whether they are enough.
+// satisfied tells who counts for a path by this rule, and whether they are enough. Whoever made the commit must count: a merge is its maker's change, and
+// what others signed on a branch only adds to it. Else anybody could merge what somebody has signed and put away.
 func (r *rule) satisfied(p git.Path, vouch []vouched, l *list) (counted []Principal, err error) {
-	var others []string
+	maker := vouch[0].signature.Principal
+	if !r.counts(maker, l.forges[maker]) {
+		return nil, refuse(CauseNotAllowed, "%s may not change %s: %s asks for %s", maker, clip(string(p)), r, r.who())
+	}
 	for i := range vouch {
 		who := vouch[i].signature.Principal
-		switch {
-		case !vouch[i].covers(p):
-		case !r.counts(who, l.forges[who]):
-			others = append(others, string(who))
-		case !slices.Contains(counted, who):
+		if vouch[i].covers(p) && r.counts(who, l.forges[who]) && !slices.Contains(counted, who) {
 			counted = append(counted, who)
 		}
 	}
-	switch {
-	case len(counted) >= r.threshold:
+	if len(counted) >= r.threshold {
 		return counted, nil
-	case len(counted) == 0:
-		return nil, refuse(CauseNotAllowed, "%s may not change %s: %s asks for %s", strings.Join(slices.Compact(others), ", "), clip(string(p)), r, r.who())
 	}
 	return counted, refuse(CauseTooFew, "%s takes %d people by %s, and only %s signed: have somebody else merge a signed branch (git merge --no-ff -S)",
 		clip(string(p)), r.threshold, r, join(counted))

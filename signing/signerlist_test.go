@@ -252,18 +252,23 @@ func TestForge(t *testing.T) {
 		s.accepts()
 		s.refuses(s.commit(web, map[string]string{"infra/a.yaml": "1"}), signing.CauseNotAllowed)
 	})
-	t.Run("its merge of what a signer signed is the signer's", func(t *testing.T) {
+	t.Run("it may not merge what somebody signed and put away", func(t *testing.T) {
 		s, web := withForge(t)
 		s.branch("side", "HEAD")
 		s.commit(s.ada, map[string]string{"apps/cart.yaml": "1"})
-		s.merge(web, "side")
-		s.accepts()
+		s.refuses(s.merge(web, "side"), signing.CauseNotAllowed, "noreply@forge.example may not change apps/cart.yaml")
 	})
-	t.Run("its merge of what a stranger made is nobody's", func(t *testing.T) {
-		s, web := withForge(t)
+	t.Run("as one of two: an author must have signed what it merges", func(t *testing.T) {
+		s, web := withForge(t, v1alpha1.Rule{Principals: []string{"*@example.org", "noreply@forge.example"}, Threshold: 2})
 		s.branch("side", "HEAD")
-		s.commit(s.eve, map[string]string{"apps/cart.yaml": "1"})
-		s.refuses(s.merge(web, "side"), signing.CauseNotAllowed)
+		s.commit(s.ada, map[string]string{"apps/cart.yaml": "1"})
+		s.merge(web, "side")
+		if sig := s.accepts(); len(sig) != 2 || sig[1].Principal != "ada@example.org" {
+			t.Errorf("signatures %+v", sig)
+		}
+		s.branch("stranger", "HEAD")
+		s.commit(s.eve, map[string]string{"apps/cart.yaml": "2"})
+		s.refuses(s.merge(web, "stranger"), signing.CauseTooFew, "only noreply@forge.example")
 	})
 }
 

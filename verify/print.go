@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/signing"
 )
 
 // maxRefusals is how many refused commits a summary shows: the first ones tell what is to be done.
@@ -128,6 +129,15 @@ func (r *Report) verdict(w io.Writer) error {
 	line := fmt.Sprintf("%s: all %d commits since the anchor %s are good", clean(r.Branch), r.Good, r.Anchor.Short())
 	if r.Refused > 0 {
 		line = fmt.Sprintf("%s: %d of %d commits since the anchor %s are REFUSED, first %s", clean(r.Branch), r.Refused, r.Good+r.Refused, r.Anchor.Short(), r.firstRefused().Short())
+	}
+	ended := 0
+	for _, c := range r.Commits {
+		if c.Cause == signing.CauseExpired {
+			ended++
+		}
+	}
+	if ended > 0 {
+		line += fmt.Sprintf("\n%d of them because keys have ended: --at TIME judges keys as of a time when they had not", ended)
 	}
 	_, err := fmt.Fprintln(w, line)
 	return err

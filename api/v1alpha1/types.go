@@ -176,7 +176,7 @@ type Rule struct {
 	Paths []string `json:"paths,omitempty"`
 	// Principals who may sign; patterns. Empty is every signer of the list.
 	Principals []string `json:"principals,omitempty"`
-	// Threshold is how many distinct principals it takes; 1 if it is not set.
+	// Threshold is how many distinct principals it takes; 1 if it is not set. Whoever made the commit must be one of them; signers of merged-in commits are the others.
 	Threshold int `json:"threshold,omitempty"`
 }
 
