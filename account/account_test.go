@@ -271,3 +271,21 @@ spec:
 	variables := strings.Replace(two, `{name: HOST, value: a}, {name: URL, value: "http://$(HOST)"}`, `{name: URL, value: "http://$(HOST)"}, {name: HOST, value: a}`, 1)
 	want(t, "a variable before the one that it is made of", o.Explain(Change{Object: live(variables)}).Unexplained, "spec.template.spec.containers[name=web].env[name=HOST]")
 }
+
+// A pull secret is added by the admission of service accounts where a pod has none, never to those that Git lists.
+func TestAPullSecretMore(t *testing.T) {
+	const pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {containers: [{name: a, image: 'a:1'}]%s}}"
+	types := builtinTypes(t)
+	live := func(secrets string) map[string]any {
+		k := types.builtin.kinds[podKind]
+		m, err := k.normal(parse(t, strings.Replace(pod, "%s", secrets, 1)), podKind, podKind, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	bare := declare(t, types, Declaration{Content: parse(t, strings.Replace(pod, "%s", "", 1))})
+	want(t, "those of the account", bare.Explain(Change{Object: live(", imagePullSecrets: [{name: registry}]")}).Unexplained)
+	listed := declare(t, types, Declaration{Content: parse(t, strings.Replace(pod, "%s", ", imagePullSecrets: [{name: registry}]", 1))})
+	want(t, "one more than Git lists", listed.Explain(Change{Object: live(", imagePullSecrets: [{name: registry}, {name: evil}]")}).Unexplained, "spec.imagePullSecrets[name=evil].name")
+}

@@ -99,6 +99,9 @@ func areNamespaceFinalizers(w *walk, _ string, v, old any) bool {
 // wasExternalName tells whether the Service had nothing allocated before.
 func (w *walk) wasExternalName() bool { return text(w.was("spec", "type")) == "ExternalName" }
 
+// isExternalName: such a Service has no traffic to route.
+func isExternalName(w *walk) bool { return text(w.at("spec", "type")) == "ExternalName" }
+
 func isClusterIP(w *walk, _ string, v, old any) bool {
 	if !w.creating() && !w.wasExternalName() {
 		return equal(v, old)
@@ -202,7 +205,11 @@ func isNotReadyTaint(w *walk, _ string, v, _ any) bool {
 
 // areSecretNames: those of the pod's service account, which is not at hand here.
 func areSecretNames(w *walk, _ string, v, _ any) bool {
-	for _, item := range asList(v) {
+	names, ok := v.([]any)
+	if !ok {
+		return false // an item more where Git lists some: the plugin only fills what is empty
+	}
+	for _, item := range names {
 		if m := asMap(item); len(m) != 1 || text(m["name"]) == "" {
 			return false
 		}

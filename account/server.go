@@ -21,6 +21,8 @@ type row struct {
 	overrides bool
 	// drops: the server may leave out what the client sends, because a feature is off or the value is of another age.
 	drops bool
+	// when limits drops to some objects; nil is all.
+	when func(w *walk) bool
 	// frozen: an update keeps the old value, or its absence, whatever the client sends.
 	frozen bool
 	// ok judges a value that Git does not declare; nil if the row only drops. key is that of an extra key, old the value of the old object.
@@ -36,7 +38,7 @@ func (r *row) explains(w *walk, key string, v, old any) bool {
 
 // keeps tells whether the server keeps an old value, or its absence, against the declaration.
 func (r *row) keeps(w *walk, v, old any) bool {
-	return r != nil && (r.drops && v == nil || r.frozen && !w.creating() && equal(v, old))
+	return r != nil && (r.drops && v == nil && (r.when == nil || r.when(w)) || r.frozen && !w.creating() && equal(v, old))
 }
 
 // serverMetadata are the fields of ObjectMeta that are the API server's alone: it overwrites or copies them on each request
@@ -69,7 +71,7 @@ var ownRows = map[schema.GroupKind][]row{
 		{path: "spec.ipFamilyPolicy", ok: isIPFamilyPolicy, source: "pkg/registry/core/service/storage/alloc.go"},
 		{path: "spec.ports[*].nodePort", ok: isNodePort, source: "pkg/registry/core/service/storage/alloc.go"},
 		{path: "spec.healthCheckNodePort", ok: isHealthCheckNodePort, source: "pkg/registry/core/service/storage/alloc.go"},
-		{path: "spec.internalTrafficPolicy", drops: true, source: "pkg/registry/core/service/storage/storage.go"},
+		{path: "spec.internalTrafficPolicy", drops: true, when: isExternalName, source: "pkg/registry/core/service/storage/storage.go"},
 	},
 	{Kind: "ServiceAccount"}: {
 		{path: "secrets[*].apiVersion", drops: true, source: "pkg/registry/core/serviceaccount/strategy.go"},

@@ -44,6 +44,7 @@ type server struct {
 	docs      map[string]*openAPI // by group/version
 	resources map[string]resource // by apiVersion kind
 	updates   int                 // how many were explained
+	tampered  int                 // how many single changes had to be refused
 }
 
 type resource struct {
@@ -236,6 +237,10 @@ func TestEveryKindIsExplained(t *testing.T) {
 	if s.updates < 100 {
 		t.Errorf("only %d updates were taken by the server", s.updates)
 	}
+	if s.tampered < 5000 {
+		t.Errorf("only %d single changes were tried", s.tampered)
+	}
+	t.Logf("%d updates explained, %d single changes refused", s.updates, s.tampered)
 	for gvk := range s.resources {
 		if !tested[gvk] {
 			t.Errorf("%s: testdata/kinds.yaml has no object of this kind", gvk)
@@ -297,6 +302,11 @@ func (s *server) growAndExplain(t *testing.T, types *account.Types, object map[s
 	}
 	g.grow(properties, nil, 0)
 	t.Logf("%d requests", g.tries)
+	served, err := s.dryRun(t.Context(), g.object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.tamper(t, types, g.object, served)
 	s.update(t, types, named(object, "-u"), named(g.object, "-u"))
 	s.update(t, types, named(g.object, "-v"), named(object, "-v"))
 	s.clientSide(t, types, named(object, "-w"), named(g.object, "-w"))
