@@ -40,6 +40,8 @@ var doors = map[string][]string{
 	"k8s.io/client-go":                    {"watch", "dryrun", "scan", "controller", "account", "manifest", "cmd", "test"},
 	"sigs.k8s.io/controller-runtime":      {"controller", "watch", "cmd", "test"},
 	"github.com/prometheus/client_golang": {"webhook", "track", "mirror", "audit", "scan", "breakglass", "policy", "cmd", "test", "watch", "controller"},
+	"github.com/minio/minio-go":           {"audit"},
+	"github.com/jackc/pgx":                {"audit"},
 	"github.com/spf13/cobra":              {"cmd"},
 }
 

@@ -176,6 +176,9 @@ func (s *Sealer) Seal(ctx context.Context) (*Checkpoint, error) {
 		if f.Seq > durable {
 			return errEnough
 		}
+		if !f.Sound() {
+			return fmt.Errorf("%s:%d: %w: its content does not match its sum", line.File, line.Number, ErrTampered)
+		}
 		if s.current == nil || s.current.name != seg.Shard {
 			if err := s.next(ctx, seg.Shard); err != nil {
 				return err

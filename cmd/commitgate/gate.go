@@ -113,7 +113,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 			return g, err
 		}
 	}
-	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), inventory.Metrics())
+	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics())
 	if g.sealing.stream != nil {
 		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -19,6 +20,7 @@ import (
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/audit/outcome"
 	"github.com/commitgate/commitgate/audit/seal"
+	"github.com/commitgate/commitgate/audit/ship"
 )
 
 // auditOptions are the flags of serve about its audit log.
@@ -30,6 +32,7 @@ type auditOptions struct {
 	namespace        string
 	retention        time.Duration
 	sealInterval     time.Duration
+	ship             []string
 }
 
 func (o *auditOptions) flags(f *pflag.FlagSet) {
@@ -37,6 +40,7 @@ func (o *auditOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.formerKeys, "audit-former-key", nil, "file with verifier keys that sealed this log before")
 	f.DurationVar(&o.sealInterval, "audit-seal-interval", 5*time.Second, "how often the audit log is sealed")
 	f.DurationVar(&o.retention, "audit-retention", 0, "remove a shard of the audit log this long after its end, such as 9600h (0 keeps all)")
+	f.StringArrayVar(&o.ship, "audit-ship", nil, "copy the sealed log to this destination each minute: s3://… or postgres://… (commitgate audit ship --help)")
 	f.StringArrayVar(&o.peers, "audit-peer", nil, "URL=FILE of another replica that cosigns: its probe address, and a file with the verifier keys of its log and its witness")
 	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address")
 	f.StringVar(&o.streamToken, "audit-stream-token", "", "file with the token by which the API server posts its own audit events to /audit-stream, beside /review")
@@ -52,6 +56,7 @@ type sealing struct {
 	sealer  *seal.Sealer
 	witness *seal.Witness    // nil: no peers
 	stream  *outcome.Handler // nil: the API server does not post its audit events
+	shipper *ship.Shipper
 }
 
 // openAudit opens the log of this replica, one per host name, which is the pod's, and prepares its seals.
@@ -90,6 +95,9 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
 		Interval: o.audit.sealInterval, Peers: peers, Logger: log,
 	})
+	if err == nil {
+		s.shipper, err = ship.NewShipper(dir, o.audit.ship, shipInterval, log)
+	}
 	if err == nil && o.audit.witnessKey != "" {
 		s.witness, err = openWitness(filepath.Join(o.data, "witness"), o.audit.witnessKey, known)
 	}
@@ -205,33 +213,41 @@ func openStream(log *audit.Log, o serveOptions, logger *slog.Logger) (*outcome.H
 // minToken is the shortest token of the audit stream: 128 bits in hexadecimal.
 const minToken = 32
 
+// shipInterval is how often copies are brought up to date: what a lost disk costs at most.
+const shipInterval = time.Minute
+
 // pruneInterval is how often shards whose time is over are looked for.
 const pruneInterval = time.Hour
 
 // run seals until ctx ends, and removes what the retention says. It returns an error when the log is not what was sealed: a gate whose
 // memory was tampered with must not go on as if it were not.
 func (s *sealing) run(ctx context.Context, log *slog.Logger) error {
-	pruned := make(chan struct{})
-	go func() {
-		defer close(pruned)
-		tick := time.NewTicker(pruneInterval)
-		defer tick.Stop()
-		for {
-			if removed, err := s.log.Prune(ctx); err != nil && ctx.Err() == nil {
-				log.Error("shards of the audit log could not be removed", "err", err)
-			} else if len(removed) > 0 {
-				log.Info("shards of the audit log were removed: their retention is over", "shards", removed)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	}()
+	ctx, cancel := context.WithCancel(ctx)
+	var others sync.WaitGroup
+	others.Go(func() { s.prune(ctx, log) })
+	others.Go(func() { s.shipper.Run(ctx) })
 	err := s.sealer.Run(ctx)
-	<-pruned
+	cancel()
+	others.Wait()
 	return err
+}
+
+// prune removes what the retention says, until ctx ends.
+func (s *sealing) prune(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(pruneInterval)
+	defer tick.Stop()
+	for {
+		if removed, err := s.log.Prune(ctx); err != nil && ctx.Err() == nil {
+			log.Error("shards of the audit log could not be removed", "err", err)
+		} else if len(removed) > 0 {
+			log.Info("shards of the audit log were removed: their retention is over", "shards", removed)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // close ends the log, and seals its last records.

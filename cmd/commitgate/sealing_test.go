@@ -74,6 +74,29 @@ func TestAGateSealsItsLogAndIsHeldToIt(t *testing.T) {
 	}
 }
 
+// TestAGateWhoseLogIsTamperedWithEnds: it neither signs what was changed under it, nor goes on as if nothing were.
+func TestAGateWhoseLogIsTamperedWithEnds(t *testing.T) {
+	dir := t.TempDir()
+	g, err := gateIn(t, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment := firstSegment(t, filepath.Join(dir, "audit"))
+	b, err := os.ReadFile(segment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(segment, []byte(strings.Replace(string(b), `"mode":"Enforce"`, `"mode":"Enf0rce"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.sealing.run(t.Context(), slog.New(slog.DiscardHandler)); !errors.Is(err, seal.ErrTampered) {
+		t.Errorf("it ran on: %v", err)
+	}
+	if err := g.close(); !errors.Is(err, seal.ErrTampered) {
+		t.Errorf("it ended in peace: %v", err)
+	}
+}
+
 func TestALogOfAForeignKeyIsNotGoneOnWith(t *testing.T) {
 	dir := t.TempDir()
 	g, err := gateIn(t, dir, nil)

@@ -1,0 +1,284 @@
+package ship
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/seal"
+)
+
+const origin = "gate.test/prod/gate-0"
+
+// writer is a log with its key.
+type writer struct {
+	dir       string
+	signers   []note.Signer
+	verifiers []note.Verifier
+}
+
+func newWriter(t *testing.T) *writer {
+	t.Helper()
+	secret, vkey, err := seal.GenerateKey(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := note.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &writer{dir: filepath.Join(t.TempDir(), "log"), signers: []note.Signer{s}}
+	if w.verifiers, err = seal.ParseVerifiers([]string{vkey}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// write appends n records, and seals them if it is told to. It returns the last sequence number.
+func (w *writer) write(t *testing.T, n int, sealed bool) uint64 {
+	t.Helper()
+	l, err := audit.Open(audit.Config{Dir: w.dir, Origin: origin, SegmentSize: 8 << 10, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if _, err := l.Append(t.Context(), audit.Record{
+			Type:     audit.TypeDecision,
+			Request:  &audit.Request{Operation: "UPDATE", Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint("app-", i)},
+			Actor:    &audit.Actor{Username: "fl\x00ux", Role: "agent"},
+			Decision: &audit.Decision{Outcome: "allow", Verdict: "allow", Reason: "FromGit"},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !sealed {
+		return l.Health().Seq
+	}
+	s, err := seal.New(seal.Config{Dir: w.dir, Origin: origin, Durable: func() uint64 { return l.Health().Seq }, Signers: w.signers, Verifiers: w.verifiers,
+		Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Seal(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return l.Health().Seq
+}
+
+// testShip is what every destination must do.
+func testShip(t *testing.T, open func() Destination) {
+	w := newWriter(t)
+	ship := func(want uint64) {
+		t.Helper()
+		to := open()
+		defer to.Close()
+		r, err := Log(t.Context(), w.dir, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last, err := to.Last(t.Context(), origin); err != nil || last != want || r.Last != want {
+			t.Fatalf("%+v, and it has %d (%v): want %d", r, last, err, want)
+		}
+	}
+	sealed := w.write(t, 40, true)
+	ship(sealed)
+	ship(sealed) // nothing new
+	w.write(t, 10, false)
+	ship(sealed) // what is not sealed may still be lost in a crash
+	ship(w.write(t, 40, true))
+	if last, err := open().Last(t.Context(), "gate.test/another"); err != nil || last != 0 {
+		t.Errorf("of another log it has %d, %v", last, err)
+	}
+}
+
+// bucket is an object store that speaks enough of the S3 API, with Object Lock.
+type bucket struct {
+	t  *testing.T
+	mu sync.Mutex
+	// objects by key, and until when they are locked
+	objects  map[string][]byte
+	retained map[string]string
+	broken   int // so many puts from now fails
+}
+
+func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !strings.Contains(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=AKIATEST/") {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	key, _ := url.PathUnescape(strings.TrimPrefix(r.URL.EscapedPath(), "/logs/"))
+	switch {
+	case r.Method == http.MethodGet && r.URL.Query().Has("list-type"):
+		b.list(w, r.URL.Query())
+	case r.Method == http.MethodPut:
+		if b.broken--; b.broken == 0 {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		if b.objects[key] != nil {
+			if r.Header.Get("If-None-Match") != "*" {
+				b.t.Errorf("%s would be replaced", key)
+			}
+			w.WriteHeader(http.StatusPreconditionFailed)
+			return
+		}
+		if strings.HasPrefix(r.Header.Get("X-Amz-Content-Sha256"), "STREAMING") {
+			b.t.Error("a body in chunks: this store reads none")
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			b.t.Error(err)
+		}
+		b.objects[key] = body
+		b.retained[key] = r.Header.Get("X-Amz-Object-Lock-Mode") + " " + r.Header.Get("X-Amz-Object-Lock-Retain-Until-Date")
+		w.Header().Set("ETag", `"x"`)
+	default:
+		b.t.Errorf("%s %s", r.Method, r.URL)
+	}
+}
+
+func (b *bucket) list(w http.ResponseWriter, q url.Values) {
+	type object struct{ Key string }
+	type prefix struct{ Prefix string }
+	var out struct {
+		XMLName        xml.Name `xml:"ListBucketResult"`
+		IsTruncated    bool
+		Contents       []object
+		CommonPrefixes []prefix
+	}
+	seen := map[string]bool{}
+	for key := range b.objects {
+		rest, ok := strings.CutPrefix(key, q.Get("prefix"))
+		if !ok {
+			continue
+		}
+		if i := strings.Index(rest, "/"); i >= 0 && q.Get("delimiter") == "/" {
+			if p := q.Get("prefix") + rest[:i+1]; !seen[p] {
+				seen[p] = true
+				out.CommonPrefixes = append(out.CommonPrefixes, prefix{p})
+			}
+			continue
+		}
+		out.Contents = append(out.Contents, object{key})
+	}
+	if err := xml.NewEncoder(w).Encode(out); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func newBucket(t *testing.T) (*bucket, func() Destination) {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+	b := &bucket{t: t, objects: map[string][]byte{}, retained: map[string]string{}}
+	server := httptest.NewTLSServer(b)
+	t.Cleanup(server.Close)
+	u, err := url.Parse("s3://logs/commitgate?region=eu-1&lock=9600h&endpoint=" + strings.TrimPrefix(server.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b, func() Destination {
+		s, err := newS3(u, server.Client().Transport)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+func TestABucketHoldsTheLog(t *testing.T) {
+	_, open := newBucket(t)
+	testShip(t, open)
+}
+
+// TestTheLogIsMadeAgainFromABucket: the objects one after the other are the files that `audit verify` takes, whatever happened in between.
+func TestTheLogIsMadeAgainFromABucket(t *testing.T) {
+	b, open := newBucket(t)
+	w := newWriter(t)
+	w.write(t, 60, true)
+	b.broken = 3
+	if _, err := Log(t.Context(), w.dir, open()); err == nil {
+		t.Fatal("a put failed, and nobody heard of it")
+	}
+	w.write(t, 60, true)
+	if _, err := Log(t.Context(), w.dir, open()); err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	for _, key := range slices.Sorted(func(yield func(string) bool) {
+		for key := range b.objects {
+			if !yield(key) {
+				return
+			}
+		}
+	}) {
+		until, err := time.Parse(time.RFC3339, strings.TrimPrefix(b.retained[key], "COMPLIANCE "))
+		if err != nil || time.Until(until) < 9000*time.Hour {
+			t.Errorf("%s is locked %q", key, b.retained[key])
+		}
+		rest, ok := strings.CutPrefix(key, "commitgate/"+origin+"/")
+		if !ok {
+			t.Fatalf("key %s", key)
+		}
+		file := filepath.Join(home, path.Dir(rest))
+		if strings.HasSuffix(path.Dir(rest), "/checkpoints") {
+			file = filepath.Join(home, path.Dir(path.Dir(rest)), "checkpoint") // the last one stays
+			os.Remove(file)
+		}
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(b.objects[key]); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	report, sealed, err := seal.Verify(home, seal.Options{Verifiers: w.verifiers})
+	if err != nil || len(report.Problems) > 0 || len(sealed) != 1 || sealed[0].Sealed != sealed[0].Records {
+		t.Errorf("%+v, %+v, %v", report, sealed, err)
+	}
+}
+
+func TestDestinationsThatAreNone(t *testing.T) {
+	for _, s := range []string{"s3:///prefix", "s3://b?lock=soon", "s3://b?lock=-1h"} {
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := NewS3(u); err == nil {
+			t.Errorf("%s was taken", s)
+		}
+	}
+	if _, err := NewPostgres(t.Context(), "postgres://nobody:canary-password@127.0.0.1:1/x"); err == nil || strings.Contains(err.Error(), "canary") {
+		t.Errorf("%v", err)
+	}
+	if _, err := Log(t.Context(), t.TempDir(), nil); !errors.Is(err, errNoLog) {
+		t.Errorf("a folder without a log: %v", err)
+	}
+}
