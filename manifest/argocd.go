@@ -2,9 +2,10 @@ package manifest
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
+
+	"github.com/gobwas/glob"
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
@@ -300,17 +301,10 @@ func (u *applicationUnit) override(r *renderer, b *Build, at file, s *argoSource
 	return found, nil
 }
 
-// matchesGlob is Argo CD's glob: * stands for any text but slashes, {a,b} for either.
-func matchesGlob(glob, name string) bool {
-	open := strings.IndexByte(glob, '{')
-	end := strings.IndexByte(glob, '}')
-	if open >= 0 && end > open {
-		return slices.ContainsFunc(strings.Split(glob[open+1:end], ","), func(alternative string) bool {
-			return matchesGlob(glob[:open]+alternative+glob[end+1:], name)
-		})
-	}
-	ok, err := path.Match(glob, name)
-	return ok && err == nil
+// matchesGlob is Argo CD's glob, in which a star stands for slashes too (util/glob). A pattern that is none matches nothing.
+func matchesGlob(pattern, name string) bool {
+	g, err := glob.Compile(pattern)
+	return err == nil && g.Match(name)
 }
 
 // dress: what application-controller does to each object before it applies it.

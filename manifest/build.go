@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/git"
@@ -254,7 +255,11 @@ func (r *renderer) scopeOf(gk groupKind) scope {
 
 // place puts an object where its kind lives: into the namespace that its agent falls back on, or into none. False: it has none, which is noted.
 func (r *renderer) place(o *Object, fallback, hint string) bool {
-	switch s := r.scopeOf(groupKind{o.Group, o.Kind}); {
+	s := r.scopeOf(groupKind{o.Group, o.Kind})
+	if s == scopeUnknown && o.Namespace == "" && len(o.Kind) > len("Cluster") && strings.HasPrefix(o.Kind, "Cluster") {
+		s = scopeCluster // ClusterIssuer, ClusterPolicy: a guess; if it is wrong, the object is not found declared
+	}
+	switch {
 	case s == scopeCluster:
 		if o.Namespace != "" {
 			o.setNamespace("")

@@ -222,7 +222,7 @@ apiVersion: argoproj.io/v1alpha1
 kind: Application
 metadata: {name: shop}
 spec:
-  source: {repoURL: "https://git.example.com/org/infra", path: shop, directory: {recurse: true, exclude: "{skip/*,*.json}"}}
+  source: {repoURL: "https://git.example.com/org/infra", path: shop, directory: {recurse: true, exclude: "{skip/*,*no.yaml}"}}
   destination: {name: in-cluster, namespace: shop}
   syncPolicy: {syncOptions: [ServerSideApply=true]}
 -- apps/elsewhere.yaml --
@@ -246,6 +246,18 @@ metadata: {name: cart}
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: skipped}
+-- shop/deep/er/is-no.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: skipped-too}
+-- shop/issuer.yaml --
+apiVersion: cert-manager.io/v1
+kind: ClusterIssuer
+metadata: {name: le}
+-- shop/certificate.yaml --
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: {name: le}
 -- shop/deep/migrate.yaml --
 apiVersion: batch/v1
 kind: Job
@@ -257,6 +269,8 @@ metadata:
 Deployment shop/cart	infra:shop/cart.yaml:1	argocd/shop
 Application.argoproj.io argocd/elsewhere	infra:apps/elsewhere.yaml:1	argocd/root	last-applied
 Application.argoproj.io argocd/shop	infra:apps/shop.yaml:1	argocd/root	last-applied
+ClusterIssuer.cert-manager.io le	infra:shop/issuer.yaml:1	argocd/shop
+Certificate.cert-manager.io shop/le	infra:shop/certificate.yaml:1	argocd/shop
 Job shop/migrate-	infra:shop/deep/migrate.yaml:1	argocd/shop	hook	generate-name
 `,
 		},

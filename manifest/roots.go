@@ -164,6 +164,11 @@ func (r *renderer) readPath(b *Build, at file, preset v1alpha1.Preset) error {
 	default:
 		rules.followsLinks = true
 	}
+	chart, err := r.usesChart(at)
+	if err == nil && chart {
+		r.problem(Source{Repository: at.repository, Path: at.path}, "a chart, of which release and values are not known: make the agent's own object the root")
+		return errReported
+	}
 	has, err := r.hasKustomization(at)
 	switch {
 	case err != nil:
