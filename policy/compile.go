@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"regexp"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -8,11 +9,13 @@ import (
 
 // capabilities is what a policy may use: everything that depends on nothing but its arguments. time.now_ns stays, because it answers
 // with the time of the input.
-func capabilities(v ast.RegoVersion) *ast.Capabilities {
+func capabilities(v ast.RegoVersion) *ast.Capabilities { return withBuiltins(v, allowedBuiltin) }
+
+func withBuiltins(v ast.RegoVersion, allowed func(*ast.Builtin) bool) *ast.Capabilities {
 	caps := ast.CapabilitiesForThisVersion(ast.CapabilitiesRegoVersion(v))
 	kept := make([]*ast.Builtin, 0, len(caps.Builtins))
 	for _, b := range caps.Builtins {
-		if allowedBuiltin(b) {
+		if allowed(b) {
 			kept = append(kept, b)
 		}
 	}
@@ -33,6 +36,11 @@ func allowedBuiltin(b *ast.Builtin) bool {
 	return !b.Nondeterministic
 }
 
+// offlineBuiltin is what a suite may use of Gatekeeper's templates: everything but the network.
+func offlineBuiltin(b *ast.Builtin) bool {
+	return b.Name != ast.HTTPSend.Name && b.Name != ast.NetLookupIPAddr.Name
+}
+
 var undefinedFunction = regexp.MustCompile(`undefined function (\S+)`)
 
 // missingBuiltin explains why a function that OPA has is not there.
@@ -51,6 +59,20 @@ func missingBuiltin(msg string) (string, bool) {
 	return "not available to policies: a decision must be the same when it is replayed (no network, no clock, no randomness, bounded memory)", true
 }
 
+// missingBuiltins are those of a compiler's errors that missingBuiltin explains.
+func missingBuiltins(err error) ast.Errors {
+	var all, out ast.Errors
+	if !errors.As(err, &all) {
+		return nil
+	}
+	for _, e := range all {
+		if _, ok := missingBuiltin(e.Message); ok {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // compiling says how modules are compiled.
 type compiling struct {
 	version ast.RegoVersion
@@ -58,12 +80,17 @@ type compiling struct {
 	own     bool           // the input is our own document: misspelt fields are errors
 	static  map[string]any // documents under data: a package may not hide one
 	print   bool           // print() is kept, for tests
+	suite   bool           // for suites only: see offlineBuiltin
 }
 
 // compile makes one compiler for the modules. They are copied, not changed.
 func compile(modules map[string]*ast.Module, how compiling) (*ast.Compiler, error) {
+	caps := capabilities(how.version)
+	if how.suite {
+		caps = withBuiltins(how.version, offlineBuiltin)
+	}
 	c := ast.NewCompiler().
-		WithCapabilities(capabilities(how.version)).
+		WithCapabilities(caps).
 		WithStrict(how.strict).
 		WithEnablePrintStatements(how.print).
 		WithDefaultRegoVersion(how.version).

@@ -77,6 +77,7 @@ type source struct {
 	modules     []*module
 	universe    *universe
 	templates   map[string]*template // by kind
+	refused     map[string]bool      // kinds whose template is wrong: its constraints are not told, too
 	constraints []*constraint
 	expansions  []*expansion
 	suites      []document
@@ -125,7 +126,7 @@ func load(ctx context.Context, limits Limits, tests bool, folders ...folder) (*S
 
 // read parses everything in the folder.
 func read(ctx context.Context, f folder, p *problems) (*source, error) {
-	src := &source{folder: f, templates: map[string]*template{}}
+	src := &source{folder: f, templates: map[string]*template{}, refused: map[string]bool{}}
 	var err error
 	if src.files, err = readFiles(ctx, f.fsys, f.root, p); err != nil {
 		return nil, fmt.Errorf("read policies in %s: %w", f.root, err)
@@ -246,6 +247,7 @@ func (src *source) findSuites(p *problems) {
 
 func (src *source) template(ctx context.Context, d document, p *problems) {
 	t, err := newTemplate(ctx, d)
+	src.refused[d.str("spec", "crd", "spec", "names", "kind")] = err != nil || len(t.traps) > 0
 	if err != nil {
 		var es Errors
 		if errors.As(err, &es) {
@@ -276,6 +278,9 @@ func (src *source) constrain(docs []document, p *problems) {
 		}
 		seen[id] = d
 		t := src.templates[d.str("kind")]
+		if t == nil && src.refused[d.str("kind")] {
+			continue
+		}
 		if t == nil {
 			p.add(d.file, d.line, "constraint %s: there is no ConstraintTemplate of this kind here", id)
 			continue

@@ -78,6 +78,12 @@ func TestWhatWouldSilentlyAllowIsRefused(t *testing.T) {
 		"randomness": {
 			[]string{"a.rego", "package main\n\ndeny contains \"x\" if rand.intn(\"x\", 2) == 0\n"}, "undefined function rand.intn: not available",
 		},
+		"a template that a suite may run, and nobody could replay": {
+			[]string{"t.yaml", gatekeeperTemplate(`violation[{"msg": "x"}] { opa.runtime(); bits.lsh(1, 40) }`),
+				"c.yaml", "{apiVersion: constraints.gatekeeper.sh/v1beta1, kind: T, metadata: {name: c}}"},
+			"t.yaml:11: undefined function bits.lsh: not available to policies: a decision must be the same when it is replayed (no network, no clock, no randomness, bounded memory)\n" +
+				"t.yaml:11: undefined function opa.runtime",
+		},
 		"a rule hidden by a data file": {
 			[]string{"main/data.yaml", "deny: []\n", "a.rego", "package main\n\ndeny contains \"x\" if input.kind\n"}, "a.rego",
 		},

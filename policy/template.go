@@ -247,6 +247,12 @@ func (t *template) compile(ctx context.Context, d document, src templateSource) 
 		return p.err()
 	}
 	c, err := compile(modules, compiling{version: version})
+	if missing := missingBuiltins(err); len(missing) > 0 {
+		var traps problems
+		traps.addErr(d.file, src.entry.Line, missing)
+		t.traps = append(t.traps, traps.list...)
+		c, err = compile(modules, compiling{version: version, suite: true})
+	}
 	if err != nil {
 		p.addErr(d.file, src.entry.Line, err)
 		return p.err()
