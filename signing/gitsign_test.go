@@ -233,6 +233,10 @@ func TestGitsign(t *testing.T) {
 			if sig := s.accepts(); len(sig) != 1 || sig[0].Principal != "kim" || sig[0].Kind != signing.KindGitsign {
 				t.Errorf("signatures %+v", sig)
 			}
+			signed := must(git.ParseCommit(id, []byte(s.raw(id))))(t)
+			if who := must(signing.Identify(signed))(t); who.Kind != signing.KindGitsign || who.Name != tt.signature.identity || who.Issuer != tt.signature.issuer {
+				t.Errorf("identified as %+v", who)
+			}
 		})
 	}
 	// The log has seen the signed attributes; that these are the commit's must be checked apart.

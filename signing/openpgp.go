@@ -26,17 +26,27 @@ type pgpKey struct {
 	unfit       error     // why it must not sign at all; nil if it may
 }
 
+// publicBlocks takes ASCII-armoured public keys apart: one block or several, and nothing else.
+func publicBlocks(armoured string) (blocks []string, err error) {
+	const begin, end = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
+	for rest := strings.TrimSpace(armoured); rest != ""; {
+		i := strings.Index(rest, end)
+		if i < 0 || !strings.HasPrefix(rest, begin) {
+			return blocks, errors.New("openpgp: not an ASCII-armoured public key block")
+		}
+		blocks = append(blocks, rest[:i+len(end)]+"\n")
+		rest = strings.TrimSpace(rest[i+len(end):])
+	}
+	return blocks, nil
+}
+
 // readOpenPGP reads ASCII-armoured public keys, one block or several.
 func readOpenPGP(principal Principal, armoured string) (keys []pgpKey, problems []error) {
-	rest := strings.TrimSpace(armoured)
-	for rest != "" {
-		const end = "-----END PGP PUBLIC KEY BLOCK-----"
-		i := strings.Index(rest, end)
-		if i < 0 {
-			return keys, append(problems, errors.New("openpgp: not an ASCII-armoured public key block"))
-		}
-		block := rest[:i+len(end)] + "\n"
-		rest = strings.TrimSpace(rest[i+len(end):])
+	blocks, err := publicBlocks(armoured)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	for _, block := range blocks {
 		entities, err := openpgp.ReadArmoredKeyRing(strings.NewReader(block))
 		if err != nil {
 			problems = append(problems, fmt.Errorf("openpgp: %w", err))
@@ -266,24 +276,21 @@ func (k *pgpKey) judge(sig *packet.Signature, l *list, at time.Time) (Signature,
 	return Signature{Principal: k.principal, Kind: KindOpenPGP, Key: k.fingerprint}, nil
 }
 
-// readPGPFile takes a file with public keys apart, armoured or not, into armoured blocks with the name that each key's user id suggests.
-func readPGPFile(data []byte) (openpgp.EntityList, error) {
+// readPGPFile reads the public keys of a file, armoured or not.
+func readPGPFile(data []byte) (all openpgp.EntityList, err error) {
 	if !bytes.Contains(data, []byte("-----BEGIN PGP")) {
 		return openpgp.ReadKeyRing(bytes.NewReader(data))
 	}
-	var all openpgp.EntityList
-	for len(bytes.TrimSpace(data)) > 0 {
-		const end = "-----END PGP PUBLIC KEY BLOCK-----"
-		i := bytes.Index(data, []byte(end))
-		if i < 0 {
-			break
-		}
-		entities, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(append(bytes.Clone(data[:i+len(end)]), '\n')))
+	blocks, err := publicBlocks(string(data))
+	if err != nil {
+		return nil, err
+	}
+	for _, block := range blocks {
+		entities, err := openpgp.ReadArmoredKeyRing(strings.NewReader(block))
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, entities...)
-		data = data[i+len(end):]
 	}
 	return all, nil
 }

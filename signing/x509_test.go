@@ -143,6 +143,10 @@ func TestX509(t *testing.T) {
 			if len(sig) != 1 || sig[0].Principal != "cat" || sig[0].Kind != signing.KindX509 || sig[0].Key != hex.EncodeToString(sum[:]) {
 				t.Errorf("signatures %+v", sig)
 			}
+			signed := must(git.ParseCommit(id, []byte(s.raw(id))))(t)
+			if who := must(signing.Identify(signed))(t); who.Kind != signing.KindX509 || who.Name != "cat@example.org" || who.Key != sig[0].Key {
+				t.Errorf("identified as %+v", who)
+			}
 			// The same signature over another message.
 			s.from = signing.Verified{}
 			s.refuses(s.tamper(id, "change", "chance"), signing.CauseBadSignature, "does not fit")
