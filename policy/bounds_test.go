@@ -41,6 +41,13 @@ func TestABombIsCutOffAndRefused(t *testing.T) {
 					t.Fatalf("%+v", r)
 				}
 			}
+			for range 600 { // what was left behind ends too, and is counted as ended
+				if s.strays.Load() == 0 {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			t.Errorf("%d evaluations are still running", s.strays.Load())
 		})
 	}
 }

@@ -64,10 +64,9 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 	verdict := make(chan Result, 1)
 	go func() {
 		verdict <- s.judge(ctx, req, w, observe)
-		if w.abandoned.CompareAndSwap(2, 3) {
-			s.strays.Add(-1)
+		if !w.abandoned.CompareAndSwap(running, ended) {
+			s.strays.Add(-1) // it was left behind, and is a stray no more
 		}
-		w.abandoned.CompareAndSwap(0, 1)
 	}()
 	late := time.NewTimer(limit + patience)
 	defer late.Stop()
@@ -83,7 +82,7 @@ func (s *Set) decide(ctx context.Context, in Input, observe observer) (Result, e
 		case <-time.After(patience):
 		}
 	}
-	if w.abandoned.CompareAndSwap(0, 2) {
+	if w.abandoned.CompareAndSwap(running, left) {
 		s.strays.Add(1)
 	}
 	return s.refuse(in.Time, "cut off: "+w.where()), nil
@@ -188,9 +187,16 @@ type watch struct {
 	cancel  topdown.Cancel
 	current atomic.Pointer[rule]
 	done    atomic.Bool
-	// abandoned is 0 while the decision runs, 1 once it ended in time, 2 when it was left behind, 3 when that one ended.
+	// abandoned is moved once, by whichever comes first: the end of the decision, or the end of patience with it.
 	abandoned atomic.Int32
 }
+
+// The states of a decision.
+const (
+	running int32 = iota
+	ended         // in time
+	left          // behind, and still running
+)
 
 func (w *watch) where() string {
 	if r := w.current.Load(); r != nil {
