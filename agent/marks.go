@@ -1,6 +1,11 @@
 package agent
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+)
 
 // Flux's groups, and the labels by which its controllers know what they applied.
 const (
@@ -50,4 +55,64 @@ func ArgoCDMarks(method ArgoCDTracking, labelKey, installation, instance, group,
 		m.Labels = map[string]string{labelKey: instance}
 	}
 	return m
+}
+
+// ConfigSync is what a reconciler of Config Sync knows itself by.
+type ConfigSync struct {
+	Name, Namespace string // of the RootSync or RepoSync
+	Kind            string
+	Repository      string // spec.git.repo, word for word
+	Branch          string
+	Revision        string // spec.git.revision, HEAD if it is not set
+	Commit          string
+}
+
+// Marks are what the reconciler sets on an object; sourcePath is the file that declares it, "" for a namespace that it makes by itself
+// (kpt-config-sync pkg/metadata, SetConfigSyncMetadata). The commit is one of them: each commit touches every object.
+func (c ConfigSync) Marks(group, version, kind, namespace, name, sourcePath string) Metadata {
+	parent := sha256.Sum256([]byte(c.Name + "." + c.Namespace + "." + c.Kind + ".configsync.gke.io"))
+	scope, usual := c.Namespace, "repo-sync"
+	if c.Kind == "RootSync" {
+		scope, usual = ":root", "root-sync"
+	}
+	manager := scope
+	if c.Name != usual {
+		manager += "_" + c.Name
+	}
+	id := group + "_" + strings.ToLower(kind) + "_"
+	if namespace != "" {
+		id += namespace + "_"
+	}
+	m := Metadata{
+		Labels: map[string]string{
+			"app.kubernetes.io/managed-by":       "configmanagement.gke.io",
+			"applyset.kubernetes.io/part-of":     "applyset-" + base64.RawURLEncoding.EncodeToString(parent[:]) + "-v1",
+			"configsync.gke.io/declared-version": version,
+		},
+		Annotations: map[string]string{
+			"configmanagement.gke.io/managed": "enabled",
+			"configmanagement.gke.io/token":   c.Commit,
+			"configsync.gke.io/git-context":   c.context(),
+			"configsync.gke.io/manager":       manager,
+			"configsync.gke.io/resource-id":   id + name,
+			"config.k8s.io/owning-inventory":  c.Namespace + "_" + c.Name,
+		},
+	}
+	if sourcePath != "" {
+		m.Annotations["configmanagement.gke.io/source-path"] = sourcePath
+	}
+	return m
+}
+
+// context is where the object comes from, as JSON in the reconciler's own order.
+func (c ConfigSync) context() string {
+	text, err := json.Marshal(struct {
+		Repo   string `json:"repo"`
+		Branch string `json:"branch"`
+		Rev    string `json:"rev"`
+	}{c.Repository, c.Branch, c.Revision})
+	if err != nil {
+		return "" // of three texts: not reached
+	}
+	return string(text)
 }

@@ -132,7 +132,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 	}
 	if old != nil {
 		b.dressed, b.scopes, b.tracking = old.dressed, old.scopes, old.tracking
-		if old.spec != a.spec || !old.Declared.same(a.at) {
+		if old.spec != a.spec || old.taken != taken || !old.Declared.same(a.at) {
 			b.dressed = nil
 		}
 	}

@@ -111,6 +111,8 @@ func (r *renderer) meet(o *Object, above *about) bool {
 		return o.Kind == "Kustomization" && r.meetFluxKustomization(o, above)
 	case agent.FluxHelmGroup:
 		return o.Kind == "HelmRelease" && r.meetHelmRelease(o, above)
+	case configSyncGroup:
+		return r.meetSync(o, above)
 	case argoGroup:
 		return o.Kind == "Application" && r.meetApplication(o, above) || o.Kind == "ApplicationSet" && r.meetApplicationSet(o, above)
 	}
