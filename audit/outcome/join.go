@@ -116,6 +116,8 @@ type Config struct {
 	// Window is how far event and record may lie apart; an hour if it is not set. Older ones are forgotten, so that
 	// memory does not grow with the log.
 	Window time.Duration
+	// From and Until bound the events that count; zero: no bound.
+	From, Until time.Time
 	// Partial: not all logs are read, so that a record that is not known proves nothing.
 	Partial bool
 	// Outcome and Finding take what was found; either may be nil.
@@ -258,6 +260,9 @@ func (j *Joiner) end(d *decision) {
 // Event takes an event of the stream. Stages before the answer are ignored.
 func (j *Joiner) Event(e *Event) {
 	if e.Stage != "ResponseComplete" && e.Stage != "Panic" && !(e.Stage == "ResponseStarted" && e.code() == 101) {
+		return
+	}
+	if e.At.Before(j.cfg.From) || !j.cfg.Until.IsZero() && !e.At.Before(j.cfg.Until) {
 		return
 	}
 	j.totals.Events++

@@ -17,7 +17,7 @@ import (
 
 func newAuditOutcomes() *cobra.Command {
 	var events, exclude []string
-	var output, webhook, namespace string
+	var output, webhook, namespace, from, to string
 	var window time.Duration
 	cmd := &cobra.Command{
 		Use:   "outcomes DIR... --events FILE",
@@ -44,6 +44,13 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 					findings = append(findings, f)
 				}
 			}}
+			var err error
+			if cfg.From, err = parseTime(from, false); err != nil {
+				return usage("--from: %w", err)
+			}
+			if cfg.Until, err = parseTime(to, true); err != nil {
+				return usage("--to: %w", err)
+			}
 			for _, x := range exclude {
 				cfg.Exclusions = append(cfg.Exclusions, exclusion(x))
 			}
@@ -69,6 +76,8 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 		},
 	}
 	cmd.Flags().StringArrayVar(&events, "events", nil, "file of the API server's audit log")
+	cmd.Flags().StringVar(&from, "from", "", "earliest event: 2026-07-01 (UTC), or RFC 3339; what came before the gate was installed has no decision")
+	cmd.Flags().StringVar(&to, "to", "", "latest event; a day is meant to its end")
 	cmd.Flags().StringArrayVar(&exclude, "exclude", nil, "RESOURCE.GROUP[@NAMESPACE] that the webhook leaves out, beside what the configuration that we ship does")
 	cmd.Flags().StringVar(&namespace, "gate-namespace", "commitgate", "namespace that the gate runs in, whose pods the webhook is not asked about")
 	cmd.Flags().StringVar(&webhook, "webhook", outcome.DefaultWebhook, "name of the gate's webhook in its configuration")
