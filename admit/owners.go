@@ -39,6 +39,9 @@ func (j *judgement) chain(owners []live.Owner) (*snapshot.Entry, chainEnd) {
 		if l == nil || l.UID != owner.UID {
 			return nil, chainUnknown
 		}
+		if e := j.declaredAs(l); e != nil {
+			return e, chainDeclared
+		}
 		owners = l.Owners
 	}
 	return nil, chainUnknown
@@ -50,6 +53,19 @@ func (j *judgement) declared(k manifest.Key) *snapshot.Entry {
 		if e := s.Lookup(k); e != nil {
 			return e
 		}
+	}
+	return nil
+}
+
+// declaredAs looks up an object of which Git declares the beginning of the name alone: a hook.
+func (j *judgement) declaredAs(l *live.Object) *snapshot.Entry {
+	if l.GenerateName == "" {
+		return nil
+	}
+	k := l.Key
+	k.Name = l.GenerateName
+	if e := j.declared(k); e != nil && e.Apply.GenerateName {
+		return e
 	}
 	return nil
 }

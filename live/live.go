@@ -22,6 +22,8 @@ type Object struct {
 	manifest.Key
 	UID    string
 	Owners []Owner
+	// GenerateName is the prefix that the object's name was made from; "" if it was given whole.
+	GenerateName string
 	// Template is what the object makes others from: the pod template of a workload, the job template of a
 	// CronJob, the pod template that a ControllerRevision keeps; nil for other kinds. It is shared with the review it came from and must not be changed.
 	Template map[string]any

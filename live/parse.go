@@ -74,7 +74,7 @@ func parse(object map[string]any) *Object {
 		return nil
 	}
 	meta, _ := object["metadata"].(map[string]any)
-	o := &Object{Key: k, UID: text(meta, "uid"), Owners: OwnersOf(object), Template: TemplateOf(object), Deleting: Deleting(object)}
+	o := &Object{Key: k, UID: text(meta, "uid"), Owners: OwnersOf(object), GenerateName: text(meta, "generateName"), Template: TemplateOf(object), Deleting: Deleting(object)}
 	if spec, ok := object["spec"].(map[string]any); ok && k.Kind == "Pod" {
 		o.Node, o.Account = text(spec, "nodeName"), text(spec, "serviceAccountName")
 	}

@@ -175,6 +175,7 @@ func metadataOnly(kind string) cache.TransformFunc {
 func identity(apiVersion, kind string, from metav1.Object) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind}}
 	u.SetName(from.GetName())
+	u.SetGenerateName(from.GetGenerateName())
 	u.SetNamespace(from.GetNamespace())
 	u.SetUID(from.GetUID())
 	u.SetResourceVersion(from.GetResourceVersion())

@@ -242,14 +242,27 @@ func (g *gate) register(server *httptest.Server) {
 	g.refusals()
 }
 
-// declare makes the documents the truth, in the place of whatever was declared before, which stays inside the accepted window.
+// declared are documents of Git and how their agent applies them.
+type declared struct {
+	documents   string
+	agent       string // flux if it is not set, which labels everything
+	lastApplied bool
+	apply       agent.Apply
+	opaque      []string
+}
+
+// declare makes the documents the truth, applied by Flux.
 func (g *gate) declare(documents ...string) {
 	g.t.Helper()
-	var contents, crds []map[string]any
-	for _, doc := range documents {
-		for _, text := range strings.Split(doc, "\n---\n") {
-			content := parse(g.t, text)
-			contents = append(contents, content)
+	g.publish(declared{documents: strings.Join(documents, "\n---\n")})
+}
+
+// publish makes these the truth, in the place of whatever was declared before, which stays inside the accepted window.
+func (g *gate) publish(all ...declared) {
+	g.t.Helper()
+	var crds []map[string]any
+	for _, d := range all {
+		for _, content := range parseAll(g.t, d.documents) {
 			if content["kind"] == "CustomResourceDefinition" {
 				crds = append(crds, content)
 			}
@@ -262,19 +275,39 @@ func (g *gate) declare(documents ...string) {
 	now := time.Now()
 	rev := &snapshot.Revision{Repository: "shop", Branch: "main", Commit: &git.Commit{ID: git.ID(strings.Repeat("c1", 20))}, Fetched: now}
 	var entries []*snapshot.Entry
-	for _, content := range contents {
-		prepared, err := types.Declare(account.Declaration{Content: content, Labels: labels})
-		if err != nil {
-			g.t.Fatal(err)
+	for _, d := range all {
+		added := labels
+		if d.agent == "" {
+			d.agent = agentUser
+		} else {
+			added = nil
 		}
-		m := manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/shop.yaml", Line: 1}}
-		entries = append(entries, &snapshot.Entry{Object: m, Account: prepared, Revision: rev, Changed: rev.Commit})
+		for _, content := range parseAll(g.t, d.documents) {
+			prepared, err := types.Declare(account.Declaration{Content: content, Labels: added, LastApplied: d.lastApplied, Opaque: d.opaque})
+			if err != nil {
+				g.t.Fatal(err)
+			}
+			m := manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: d.agent}, Apply: d.apply, Source: manifest.Source{Repository: "shop", Path: "apps/shop.yaml", Line: 1}}
+			if m.Key.Name == "" {
+				m.Key.Name = content["metadata"].(map[string]any)["generateName"].(string)
+			}
+			entries = append(entries, &snapshot.Entry{Object: m, Account: prepared, Revision: rev, Changed: rev.Commit})
+		}
 	}
 	next := &snapshot.Truth{Current: snapshot.New(snapshot.Parts{Revisions: map[string]*snapshot.Revision{"shop": rev}, Types: types, Published: now}, entries)}
 	if before := g.Truth(); before.Current != nil {
 		next.Recent = append([]*snapshot.Snapshot{before.Current}, before.Recent...)
 	}
 	g.truth.Store(next)
+}
+
+func parseAll(t *testing.T, documents string) []map[string]any {
+	t.Helper()
+	var out []map[string]any
+	for _, text := range strings.Split(strings.TrimSpace(documents), "\n---\n") {
+		out = append(out, parse(t, text))
+	}
+	return out
 }
 
 func parse(t *testing.T, text string) map[string]any {
