@@ -88,9 +88,29 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
-	_, code := tool(t, l, "coverage")
-	if code != 1 {
+	if _, code := tool(t, l, "coverage"); code != 1 {
 		t.Errorf("coverage ends with %d", code)
+	}
+
+	// With the kinds of openreports.io the results stand in the cluster; what is in order again leaves them.
+	kubectl("apply", "--filename=testdata/openreports.yaml")
+	kubectl("wait", "--for=condition=Established", "crd/reports.openreports.io", "crd/clusterreports.openreports.io")
+	report := func(what string) string {
+		t.Helper()
+		tool(t, l, "scan", "--report")
+		return get(t, l, what, "report", "commitgate-scan")
+	}
+	if got := report(".results[?(@.rule==\"Untraced\")].resources[*].name}/{.source}/{.summary.fail"); got != "notes/commitgate/3" {
+		t.Errorf("the report says %q", got)
+	}
+	kubectl("delete", "configmap", "notes", "--namespace=shop")
+	if got := report(".results[?(@.rule==\"Untraced\")].resources[*].name}/{.summary.fail"); got != "/2" {
+		t.Errorf("the report says %q", got)
+	}
+	out, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "get", "clusterreport", "commitgate-scan", "--output=jsonpath={.results[*].resources[*].name}")
+	check(t, err)
+	if !strings.Contains(out, "system:oops") {
+		t.Errorf("the cluster's report names %q", out)
 	}
 }
 
