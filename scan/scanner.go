@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/git"
@@ -50,6 +51,8 @@ type Config struct {
 	Interval time.Duration
 	// Reports also writes the results as OpenReports, where the cluster has them.
 	Reports bool
+	// Lease is a Lease (coordination.k8s.io) of whose holders only one scans in Run: NAMESPACE/NAME. Without one, every replica scans.
+	Lease string
 	// Each, if set, is called for every declared object that is not as declared, while the object is at hand. It must not keep it.
 	Each func(f Finding, object map[string]any)
 	Log  *slog.Logger
@@ -62,6 +65,7 @@ type Scanner struct {
 	discovery discovery.DiscoveryInterface
 	objects   dynamic.Interface
 	metrics   *metrics
+	lease     *resourcelock.LeaseLock // nil: none is needed
 }
 
 // New prepares a scanner. It does not reach for the cluster.
@@ -83,11 +87,25 @@ func New(cfg Config) (*Scanner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cluster client: %w", err)
 	}
-	return &Scanner{cfg: cfg, discovery: d, objects: objects, metrics: newMetrics()}, nil
+	s := &Scanner{cfg: cfg, discovery: d, objects: objects, metrics: newMetrics()}
+	if cfg.Lease != "" {
+		if s.lease, err = newLease(cluster, cfg.Lease); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
 }
 
-// Run scans at every interval until the context ends. The first scan begins as soon as there is a truth.
+// Run scans at every interval until the context ends, while it holds the lease if there is one. The first scan begins as soon as there is a truth.
 func (s *Scanner) Run(ctx context.Context) {
+	if s.lease == nil {
+		s.loop(ctx)
+		return
+	}
+	s.hold(ctx)
+}
+
+func (s *Scanner) loop(ctx context.Context) {
 	const untilTruth = 10 * time.Second
 	for {
 		wait := s.cfg.Interval

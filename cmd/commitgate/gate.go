@@ -166,7 +166,7 @@ func (g *gate) scanCluster(o serveOptions, judge *admit.Gate) error {
 	if err != nil {
 		return err
 	}
-	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: judge, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Log: g.log})
+	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: judge, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Lease: o.scanLease, Log: g.log})
 	if err != nil {
 		return err
 	}

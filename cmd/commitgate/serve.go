@@ -25,6 +25,7 @@ type serveOptions struct {
 	noCluster           bool
 	inventoryMiB        int64
 	scanInterval        time.Duration
+	scanLease           string
 	logLevel, logFormat string
 	audit               auditOptions
 }
@@ -54,6 +55,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
+	f.StringVar(&o.scanLease, "scan-lease", "", "NAMESPACE/NAME of a Lease: of the replicas, only the one that holds it scans")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
 	o.audit.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -1,13 +1,21 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
+	"github.com/commitgate/commitgate/test/cluster"
 	"github.com/commitgate/commitgate/test/lab"
 )
 
@@ -27,6 +35,13 @@ func tool(t *testing.T, l *lab.Lab, verb string, args ...string) (string, int) {
 		t.Logf("%s: %s", verb, errors_.String())
 	}
 	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// asRoot does what only those may who may change the gate.
+func asRoot(t *testing.T, l *lab.Lab, args ...string) {
+	t.Helper()
+	_, err := l.Cluster.Kubectl(t.Context(), l.AdminConfig, "", append([]string{"--as=root", "--as-group=commitgate:admins", "--as-group=system:masters"}, args...)...)
+	check(t, err)
 }
 
 type finding struct{ State, Kind, Namespace, Name, Why, Path, Commit string }
@@ -58,11 +73,7 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 	}
 
 	// The gate goes, and with it what kept everybody honest.
-	kubectl := func(args ...string) {
-		t.Helper()
-		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", append([]string{"--as=root", "--as-group=commitgate:admins", "--as-group=system:masters"}, args...)...)
-		check(t, err)
-	}
+	kubectl := func(args ...string) { t.Helper(); asRoot(t, l, args...) }
 	kubectl("delete", "validatingwebhookconfiguration", "--all")
 	kubectl("create", "configmap", "notes", "--namespace=shop")
 	kubectl("scale", "deployment", "cart", "--replicas=3", "--namespace=shop")
@@ -166,4 +177,67 @@ func TestWhyOfTheCluster(t *testing.T) {
 	if !traced {
 		t.Errorf("spec.replicas is not traced to %s: %s", id, out)
 	}
+}
+
+// Of two replicas that scan in the background, the one that holds the lease does; when it goes, the other takes over.
+func TestOneReplicaScans(t *testing.T) {
+	ctx := t.Context()
+	l := stage(t)
+	asRoot(t, l, "delete", "validatingwebhookconfiguration", "--all") // the replicas are an administrator here, whose Lease the gate would refuse
+	serve := func() (metrics string, stop func()) {
+		t.Helper()
+		dir := t.TempDir()
+		listen, probes := address(t), address(t)
+		p, err := cluster.Run(filepath.Join(dir, "log"), l.Gate.Program, "serve", "--config="+l.Gate.Config, "--data="+filepath.Join(dir, "data"),
+			"--listen="+listen, "--probe-listen="+probes, "--kubeconfig="+l.AdminConfig, "--scan-interval=1h", "--scan-lease=commitgate/scan")
+		check(t, err)
+		var once sync.Once
+		stop = func() {
+			once.Do(func() {
+				check(t, p.Signal(syscall.SIGTERM))
+				<-p.Done()
+			})
+		}
+		t.Cleanup(stop)
+		return "http://" + probes + "/metrics", stop
+	}
+	scans := func(metrics string) error {
+		resp, err := http.Get(metrics)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err == nil && !strings.Contains(string(text), `gate_scan_objects{kind="Deployment.apps",state="InGit"} 1`) {
+			err = errors.New("nothing was scanned")
+		}
+		return err
+	}
+	first, stop := serve()
+	check(t, l.Eventually(ctx, func(context.Context) error { return scans(first) }))
+	second, _ := serve()
+	check(t, l.Eventually(ctx, func(ctx context.Context) error {
+		resp, err := http.Get(strings.Replace(second, "/metrics", "/readyz", 1))
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = errors.New(resp.Status)
+		}
+		return err
+	}))
+	if scans(second) == nil {
+		t.Error("both replicas scan")
+	}
+	stop()
+	check(t, l.Eventually(ctx, func(context.Context) error { return scans(second) }))
+}
+
+// address is a free one of the loopback interface.
+func address(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	check(t, err)
+	check(t, listener.Close())
+	return listener.Addr().String()
 }
