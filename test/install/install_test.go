@@ -116,10 +116,10 @@ func read(t *testing.T, name, text string, into map[string]object) {
 }
 
 // kustomize is `kustomize build` of config/default and of config/webhook, which is applied when the gate is ready.
-func kustomize(t *testing.T) map[string]object {
+func kustomize(t *testing.T, variant string) map[string]object {
 	t.Helper()
 	objects := map[string]object{}
-	for _, dir := range []string{"../../config/default", "../../config/webhook"} {
+	for _, dir := range []string{"../../config/" + variant, "../../config/webhook"} {
 		m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
 		if err != nil {
 			t.Fatal(err)
@@ -143,11 +143,19 @@ func TestChartLint(t *testing.T) {
 
 // TestChartEqualsKustomize: whoever changes one way to install and forgets the other is told.
 func TestChartEqualsKustomize(t *testing.T) {
-	chart, _, err := template(t, values(t, least))
-	if err != nil {
-		t.Fatal(err)
+	for variant, vals := range map[string]string{"default": "", "scan": "scan: {interval: 1h}"} {
+		t.Run(variant, func(t *testing.T) {
+			chart, _, err := template(t, values(t, least, vals))
+			if err != nil {
+				t.Fatal(err)
+			}
+			equal(t, chart, kustomize(t, variant))
+		})
 	}
-	plain := kustomize(t)
+}
+
+func equal(t *testing.T, chart, plain map[string]object) {
+	t.Helper()
 	// What only one of the two brings, and why.
 	delete(plain, "Namespace commitgate") // helm install --create-namespace
 	delete(chart, "ConfigMap commitgate") // the user's own, held by TestChartConfiguration
