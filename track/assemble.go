@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"runtime"
 	"slices"
@@ -21,11 +22,11 @@ import (
 // assembly is the work from declared objects to the entries of a snapshot. What did not change is taken over from the
 // snapshot before, so that it costs what the push changed and one look at each object.
 type assembly struct {
-	ctx     context.Context
-	old     *snapshot.Snapshot // nil at first
-	was     map[*manifest.Object]*snapshot.Entry
-	sources map[string]*source // by repository
-	crds    []map[string]any   // that Git does not declare
+	ctx                 context.Context
+	old                 *snapshot.Snapshot // nil at first
+	was                 map[*manifest.Object]*snapshot.Entry
+	sources             map[string]*source        // by repository
+	defined, wasDefined map[string]map[string]any // CRDs beside those of Git, by name: now, and before
 
 	types   *account.Types
 	retyped map[kind]bool // kinds whose CRD changed: what is declared of them is prepared again
@@ -114,7 +115,7 @@ func place(o *manifest.Object) string {
 // retype makes the types anew if a CRD came, went or changed, and says which kinds that concerns.
 func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*manifest.Object) error {
 	a.retyped = make(map[kind]bool)
-	crds := slices.Clone(a.crds) // of two with the same name the last counts
+	crds := a.redefine()
 	for _, o := range objects {
 		if kindOf(o.Key) != customResourceDefinition {
 			continue
@@ -144,6 +145,24 @@ func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*man
 	}
 	a.types = types // a CRD that is not understood leaves its kind without a schema, which the API server will not take either
 	return nil
+}
+
+// redefine lists the CRDs beside those of Git, which come later and so count if both have one, and notes the kinds of which one came, went or changed.
+func (a *assembly) redefine() []map[string]any {
+	crds := make([]map[string]any, 0, len(a.defined))
+	for _, name := range slices.Sorted(maps.Keys(a.defined)) {
+		crd := a.defined[name]
+		crds = append(crds, crd)
+		if was := a.wasDefined[name]; was == nil || !reflect.DeepEqual(was["spec"], crd["spec"]) {
+			a.retyped[described(crd)] = true
+		}
+	}
+	for name, was := range a.wasDefined {
+		if a.defined[name] == nil {
+			a.retyped[described(was)] = true
+		}
+	}
+	return crds
 }
 
 // described is the kind that a CRD makes.

@@ -76,7 +76,7 @@ func (p *Past) open(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, crds: p.cfg.CRDs}
+	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }}
 	var err error
 	p.now, err = b.build(ctx, nil, sources, p.cfg.Now)
 	var s *stageError
@@ -173,4 +173,14 @@ func (l *local) find(ctx context.Context, branch, revision string) (git.ID, erro
 		return "", fmt.Errorf("branch %s: %w", branch, err)
 	}
 	return id, nil
+}
+
+func byName(crds []map[string]any) map[string]map[string]any {
+	out := make(map[string]map[string]any, len(crds))
+	for _, crd := range crds {
+		metadata, _ := crd["metadata"].(map[string]any)
+		name, _ := metadata["name"].(string)
+		out[name] = crd
+	}
+	return out
 }

@@ -19,7 +19,16 @@ import (
 type builder struct {
 	gate         v1alpha1.GateSpec
 	repositories []v1alpha1.TrustedRepository
-	crds         []map[string]any // beside those that Git declares, which go before them
+	// definitions are CRDs that Git need not declare, by name; those of Git go before them. nil is none. A map that was returned never changes.
+	definitions func() map[string]map[string]any
+}
+
+// defined are the CRDs of the moment.
+func (b *builder) defined() map[string]map[string]any {
+	if b.definitions == nil {
+		return nil
+	}
+	return b.definitions()
 }
 
 // built is a snapshot with what the next one is made from. It is immutable.
@@ -27,8 +36,9 @@ type built struct {
 	*snapshot.Snapshot
 	set       *manifest.Set
 	entries   map[*manifest.Object]*snapshot.Entry
-	policies  []git.ID // the folders of the policies, as the configuration lists them
-	put, gone int      // how many objects are new or differ, and how many are no longer declared
+	defined   map[string]map[string]any // the CRDs beside those of Git, by name
+	policies  []git.ID                  // the folders of the policies, as the configuration lists them
+	put, gone int                       // how many objects are new or differ, and how many are no longer declared
 }
 
 // unfollowed names what the rendering does not follow of one repository.
@@ -54,10 +64,10 @@ func (e *stageError) Unwrap() error { return e.err }
 // build renders, compiles and indexes what the sources declare. prev is what was built before, nil at first.
 func (b *builder) build(ctx context.Context, prev *built, sources map[string]*source, now time.Time) (*built, error) {
 	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources))}
-	a := &assembly{ctx: ctx, sources: sources, crds: b.crds}
+	a := &assembly{ctx: ctx, sources: sources, defined: b.defined()}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
 	if prev != nil {
-		in.Previous, a.old, a.was = prev.set, prev.Snapshot, prev.entries
+		in.Previous, a.old, a.was, a.wasDefined = prev.set, prev.Snapshot, prev.entries, prev.defined
 	}
 	for name, s := range sources {
 		in.Verified[name] = s.verified
@@ -75,7 +85,7 @@ func (b *builder) build(ctx context.Context, prev *built, sources map[string]*so
 		return nil, &stageError{StageRender, err}
 	}
 	parts.Types, parts.Rendered = a.types, set
-	out := &built{set: set, entries: a.now, put: len(a.put), gone: len(a.gone)}
+	out := &built{set: set, entries: a.now, defined: a.defined, put: len(a.put), gone: len(a.gone)}
 	if parts.Policies, out.policies, err = b.compile(ctx, prev, sources); err != nil {
 		return nil, &stageError{StagePolicy, err}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func (t *Tracker) publish(ctx context.Context) error {
 		}
 	}
 	if len(moved) == 0 {
-		return nil
+		return t.retype(ctx)
 	}
 	wanted := commits(moved)
 	if t.failed.commits == wanted && t.cfg.Now().Sub(t.failed.at) < retryAfter {
@@ -64,6 +65,25 @@ func (t *Tracker) publish(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	return nil
+}
+
+// retype makes the truth anew of the same commits if the CRDs of the cluster changed: nothing is published by that, but fields compare otherwise.
+func (t *Tracker) retype(ctx context.Context) error {
+	if t.current == nil || reflect.DeepEqual(t.builder.defined(), t.current.defined) {
+		return nil
+	}
+	sources := make(map[string]*source, len(t.repos))
+	for _, r := range t.repos {
+		s := r.source()
+		s.verified = r.marked
+		sources[r.name] = s
+	}
+	next, err := t.builder.build(ctx, t.current, sources, t.cfg.Now())
+	if err != nil {
+		return err
+	}
+	t.swap(next)
 	return nil
 }
 

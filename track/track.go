@@ -52,6 +52,9 @@ type Config struct {
 	CacheKey []byte
 	// Mirror says how to reach a repository; nil means without credentials.
 	Mirror func(repository string) mirror.Options
+	// Definitions are the CRDs of the cluster, by name; nil is none. They say how the fields of a kind compare whose CRD Git does not declare. It must
+	// not block, and a map that it returned must not change; whoever changes them calls Hint.
+	Definitions func() map[string]map[string]any
 	// Observer may be nil.
 	Observer Observer
 	Log      *slog.Logger
@@ -104,7 +107,7 @@ func New(cfg Config) (*Tracker, error) {
 		return nil, err
 	}
 	t := &Tracker{cfg: cfg, next: newRound(), wake: make(chan struct{}, 1), status: make(map[string]Status)}
-	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories}
+	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions}
 	t.metrics = newMetrics(t)
 	t.truth.Store(new(snapshot.Truth))
 	var err error

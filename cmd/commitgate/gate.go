@@ -41,6 +41,7 @@ const (
 	idleTimeout       = 90 * time.Second // longer than the API server keeps an idle one
 	shutdownTimeout   = 25 * time.Second // less than a pod's default grace period, more than a webhook's longest time-out
 	heartbeat         = time.Minute      // the longest silence of the audit log
+	definitionsWait   = 5 * time.Second  // without the cluster's CRDs the truth is made all the same, and made anew when they come
 )
 
 // gate is a running gate: what it consists of, in the order in which it is made.
@@ -50,6 +51,8 @@ type gate struct {
 	audit   *audit.Log // that of sealing
 	tracker *track.Tracker
 	watch   *watch.Watch // nil: no cluster
+	// definitions are the CRDs of the cluster; nil: no cluster.
+	definitions *watch.Definitions
 	// inventory is what policies see of the cluster; nil: no cluster.
 	inventory *watch.Inventory
 	scan      *scan.Scanner // nil: no cluster, or switched off
@@ -86,7 +89,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	}
 	g.tracker, err = track.New(track.Config{
 		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
-		CacheKey: cacheKey, Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
+		CacheKey: cacheKey, Definitions: g.defined, Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		return g, err
@@ -145,8 +148,19 @@ func (g *gate) watchCluster(o serveOptions, store *live.Store, inventory *policy
 	if g.watch, err = watch.New(cluster, store, g.log); err != nil {
 		return err
 	}
+	if g.definitions, err = watch.NewDefinitions(cluster, g.tracker.Hint); err != nil {
+		return err
+	}
 	g.inventory, err = watch.NewInventory(cluster, inventory, g.policyKinds, g.log)
 	return err
+}
+
+// defined are the CRDs of the cluster.
+func (g *gate) defined() map[string]map[string]any {
+	if g.definitions == nil {
+		return nil
+	}
+	return g.definitions.All()
 }
 
 // policyKinds are what the policies of the moment ask to see of the cluster.
@@ -210,7 +224,7 @@ func (g *gate) checks() []webhook.Check {
 	}
 	if g.watch != nil {
 		checks = append(checks, webhook.Check{Name: "cluster", Missing: func() string {
-			if g.watch.Synced() {
+			if g.watch.Synced() && g.definitions.Synced() {
 				return ""
 			}
 			return "not every kind has been listed yet"
@@ -302,10 +316,16 @@ func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 // run serves until the context ends or something breaks, and then ends in order: no review is cut off, the log is closed last.
 func (g *gate) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.tracker.Run(ctx) })
+	group.Go(func() error {
+		if g.definitions != nil {
+			g.definitions.Wait(ctx, definitionsWait)
+		}
+		return g.tracker.Run(ctx)
+	})
 	group.Go(func() error { return g.sealing.run(ctx, g.log) })
 	if g.watch != nil {
 		group.Go(func() error { g.watch.Run(ctx); return nil })
+		group.Go(func() error { g.definitions.Run(ctx); return nil })
 		group.Go(func() error { g.inventory.Run(ctx); return nil })
 	}
 	if g.scan != nil {
