@@ -189,6 +189,9 @@ func (j *judgement) finish(d *Decision) Decision {
 	out.Verdict = out.Outcome
 	out.Mode = j.modeOf(j.key, out.Reason)
 	if out.Outcome == Deny || out.Outcome == Retry {
+		if out.Mode != v1alpha1.ModeAudit {
+			out.Warnings = append(out.Warnings, j.ended(out.Fields)...)
+		}
 		switch out.Mode {
 		case v1alpha1.ModeWarn:
 			out.Outcome = Allow

@@ -378,10 +378,39 @@ func TestExemptions(t *testing.T) {
 	if d := w.want("covered", request(carol, asApplied, nil), Allow, v1alpha1.ReasonExempt); d.Rule != "oncall" || d.Role != RoleExempt {
 		t.Errorf("have %+v", d)
 	}
-	w.want("only its fields", request(carol, asApplied, recolored), Allow, v1alpha1.ReasonExempt)
+	if d := w.want("only its fields", request(carol, asApplied, recolored), Allow, v1alpha1.ReasonExempt); len(d.Warnings) > 0 {
+		t.Errorf("an exemption without an end warns: %q", d.Warnings)
+	}
 	w.want("another field", request(carol, asApplied, resized), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	warned := func(d Decision, want ...string) {
+		t.Helper()
+		if !slices.Equal(d.Warnings, want) {
+			t.Errorf("have warnings %q, want %q", d.Warnings, want)
+		}
+	}
+	warned(w.decide(request(carol, asApplied, nil)), "commitgate: exemption oncall, by which this passes, ends 2026-11-22T00:00:00Z")
 	w.Now = testTime.Add(24 * time.Hour)
-	w.want("expired", request(carol, asApplied, nil), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	warned(w.want("expired", request(carol, asApplied, nil), Deny, v1alpha1.ReasonNotFromSyncAgent), "commitgate: exemption oncall, which was for this, ended 2026-11-22T00:00:00Z")
+	warned(w.want("never its business", request(carol, asApplied, resized), Deny, v1alpha1.ReasonNotFromSyncAgent))
+	w.Now = testTime.Add(-30 * 24 * time.Hour)
+	warned(w.want("long before its end", request(carol, asApplied, nil), Allow, v1alpha1.ReasonExempt))
+}
+
+// An agent that relied on the exemption of a field learns that it ended, and not only that the field differs.
+func TestExemptionOfAFieldEnded(t *testing.T) {
+	exemptions := `spec:
+  exemptions:
+  - {name: recolor, fields: ["data.color"], reason: a controller paints it, expires: "2026-11-20T00:00:00Z"}
+  - {name: resize, fields: ["data.size"], reason: another field, expires: "2026-11-20T00:00:00Z"}
+  serviceAccount`
+	w := newWorld(t, strings.Replace(testConfig, "spec:\n  serviceAccount", exemptions, 1), cart)
+	asApplied := applied(t, cart)
+	recolored := clone(t, asApplied)
+	recolored["data"].(map[string]any)["color"] = "red"
+	d := w.want("the agent", request(flux, asApplied, recolored), Deny, v1alpha1.ReasonFieldsDiffer)
+	if want := []string{"commitgate: exemption recolor, which was for this, ended 2026-11-20T00:00:00Z"}; !slices.Equal(d.Warnings, want) {
+		t.Errorf("have warnings %q, want %q", d.Warnings, want)
+	}
 }
 
 // TestNoDenialMakesAnAgentDelete: Flux and kubectl --force take 409, 422 or the word for a reason to delete and re-create the object.

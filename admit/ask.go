@@ -39,8 +39,7 @@ func (g *Gate) exemptionsOf(k manifest.Key, now time.Time) func(yield func(*v1al
 		for i := range g.spec.Exemptions {
 			e := &g.spec.Exemptions[i]
 			itself := len(e.Subresources) == 0 || matchesAny(e.Subresources, "")
-			expired := e.Expires != nil && !now.Before(e.Expires.Time)
-			if !expired && itself && matchesAny(e.Namespaces, k.Namespace) && matchesAny(e.Names, k.Name) && matchesKind(e.Kinds, k.Group, k.Kind) && !yield(e) {
+			if !e.Ended(now) && itself && matchesAny(e.Namespaces, k.Namespace) && matchesAny(e.Names, k.Name) && matchesKind(e.Kinds, k.Group, k.Kind) && !yield(e) {
 				return
 			}
 		}

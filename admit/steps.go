@@ -109,17 +109,19 @@ func (j *judgement) exempted() *Decision {
 			continue // its fields may still explain part of a change: see fromGit
 		}
 		d := allow(v1alpha1.ReasonExempt)
-		d.Role, d.Rule = RoleExempt, e.Name
+		d.Role, d.Rule, d.Warnings = RoleExempt, e.Name, j.endsSoon(e)
 		return d
 	}
 	return nil
 }
 
-// covers tells whether an exemption is about this request, whatever its fields.
-func (j *judgement) covers(e *v1alpha1.Exemption) bool {
+// covers tells whether an exemption that has not ended is about this request, whatever its fields.
+func (j *judgement) covers(e *v1alpha1.Exemption) bool { return !e.Ended(j.Now) && j.concerns(e) }
+
+// concerns tells whether an exemption is or was about this request, whatever its fields.
+func (j *judgement) concerns(e *v1alpha1.Exemption) bool {
 	switch {
-	case e.Expires != nil && !j.Now.Before(e.Expires.Time),
-		len(e.Operations) > 0 && !slices.Contains(e.Operations, string(j.r.Operation)),
+	case len(e.Operations) > 0 && !slices.Contains(e.Operations, string(j.r.Operation)),
 		!matchesAny(e.Namespaces, j.key.Namespace),
 		!matchesAny(e.Names, j.key.Name),
 		!matchesKind(e.Kinds, j.key.Group, j.key.Kind),

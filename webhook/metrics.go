@@ -8,10 +8,11 @@ import (
 	"github.com/commitgate/commitgate/admit"
 )
 
-// Metrics counts decisions. Labels are bounded by construction: each is one of a list of words.
+// Metrics counts decisions. Labels are bounded by construction: each is one of a list of words, or a name in the configuration.
 type Metrics struct {
-	decisions *prometheus.CounterVec
-	seconds   *prometheus.HistogramVec
+	decisions  *prometheus.CounterVec
+	seconds    *prometheus.HistogramVec
+	exemptions *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics; the program registers them.
@@ -26,12 +27,16 @@ func NewMetrics() *Metrics {
 			Help:    "Time from the arrival of a review to its recorded decision, by outcome.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"outcome"}),
+		exemptions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gate_exemption_uses_total",
+			Help: "Requests that passed by an exemption, by its name.",
+		}, []string{"exemption"}),
 	}
 }
 
 // Metrics are what the program registers.
 func (m *Metrics) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{m.decisions, m.seconds}
+	return []prometheus.Collector{m.decisions, m.seconds, m.exemptions}
 }
 
 func (m *Metrics) observe(r *admit.Request, d admit.Decision, took time.Duration) {
@@ -41,4 +46,7 @@ func (m *Metrics) observe(r *admit.Request, d admit.Decision, took time.Duration
 	}
 	m.decisions.WithLabelValues(d.Outcome.String(), d.Verdict.String(), string(d.Reason), string(d.Mode), dry).Inc()
 	m.seconds.WithLabelValues(d.Outcome.String()).Observe(took.Seconds())
+	if d.Role == admit.RoleExempt && d.Outcome == admit.Allow && !r.DryRun {
+		m.exemptions.WithLabelValues(d.Rule).Inc()
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/commitgate/commitgate/audit/outcome"
+	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/scan"
 )
 
@@ -79,8 +80,12 @@ func TestMetricsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream := outcome.NewHandler(outcome.HandlerConfig{})
-	// Those of the scan are there with --scan-interval, those of outcomes with --audit-stream-token.
-	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), stream.Metrics())
+	grants, err := breakglass.Open(nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Those of the scan are there with --scan-interval, those of outcomes with --audit-stream-token, those of grants with breakGlass.
+	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), stream.Metrics(), []prometheus.Collector{newGrantMetrics(grants)})
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of the probe address tells, beside the metrics of the Go runtime and the process. Labels are bounded by the configuration and by\n" +
 		"lists of words; no label ever holds the name of an object or a user. Generated from the gate itself.\n\n| metric | labels | meaning |\n|---|---|---|\n")

@@ -47,6 +47,7 @@ const (
 // gate is a running gate: what it consists of, in the order in which it is made.
 type gate struct {
 	log     *slog.Logger
+	spec    *v1alpha1.GateSpec
 	sealing *sealing
 	audit   *audit.Log // that of sealing
 	tracker *track.Tracker
@@ -67,7 +68,7 @@ type gate struct {
 
 // newGate wires the gate. What it opened before an error it closes again.
 func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (g *gate, err error) {
-	g = &gate{log: log}
+	g = &gate{log: log, spec: &cfg.Gate.Spec}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -116,7 +117,11 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 			return g, err
 		}
 	}
-	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics())
+	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics(),
+		[]prometheus.Collector{exemptionMetrics(cfg.Gate.Spec.Exemptions)})
+	if grants != nil {
+		g.collectors = append(g.collectors, newGrantMetrics(grants))
+	}
 	if g.sealing.stream != nil {
 		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
 	}
@@ -328,6 +333,7 @@ func (g *gate) run(ctx context.Context) error {
 		group.Go(func() error { g.definitions.Run(ctx); return nil })
 		group.Go(func() error { g.inventory.Run(ctx); return nil })
 	}
+	group.Go(func() error { watchExemptions(ctx, g.spec.Exemptions, g.log); return nil })
 	if g.scan != nil {
 		group.Go(func() error { g.scan.Run(ctx); return nil })
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/breakglass"
@@ -139,5 +141,28 @@ func (k *grantKeeper) record(kind audit.Type, s breakglass.Standing, message str
 	}})
 	if err != nil {
 		k.log.Error("the gate could not note a grant in its audit log", "grant", s.Name, "err", err)
+	}
+}
+
+// grantMetrics tells how many grants stand where.
+type grantMetrics struct {
+	store  *breakglass.Store
+	grants *prometheus.Desc
+}
+
+func newGrantMetrics(store *breakglass.Store) prometheus.Collector {
+	return &grantMetrics{store, prometheus.NewDesc("gate_grants", "Break-glass grants that the cluster shows and whose signatures suffice, by where they stand: "+
+		"Active, Pending, Expired, Exhausted, Revoked, Deleted.", []string{"state"}, nil)}
+}
+
+func (m *grantMetrics) Describe(out chan<- *prometheus.Desc) { out <- m.grants }
+
+func (m *grantMetrics) Collect(out chan<- prometheus.Metric) {
+	counts := map[breakglass.State]int{}
+	for _, s := range m.store.Set().Standings(time.Now()) {
+		counts[s.State]++
+	}
+	for _, state := range []breakglass.State{breakglass.Active, breakglass.Pending, breakglass.Expired, breakglass.Exhausted, breakglass.Revoked, breakglass.Deleted} {
+		out <- prometheus.MustNewConstMetric(m.grants, prometheus.GaugeValue, float64(counts[state]), string(state))
 	}
 }

@@ -87,6 +87,7 @@ func newRoot(name string) *cobra.Command {
 		newCheck(),
 		newCoverage(),
 		newDiff(),
+		newExemptions(),
 		newInit(),
 		newPolicy(),
 		newRender(),
