@@ -2,12 +2,12 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	chartutil "helm.sh/helm/v4/pkg/chart/v2/util"
 	"helm.sh/helm/v4/pkg/engine"
 	"helm.sh/helm/v4/pkg/ignore"
+	releaseutil "helm.sh/helm/v4/pkg/release/v1/util"
 
 	"github.com/commitgate/commitgate/git"
 )
@@ -176,37 +177,51 @@ func steady(c *chart.Chart) bool {
 
 // collect makes documents of what the templates gave.
 func (h *helmChart) collect(made *helmRendering, dir git.Path, c *chart.Chart, files map[string]string, crds bool) error {
-	add := func(name string, text []byte, crd bool) error {
-		at := h.locate(dir, name)
-		docs, err := parseRendered(at, text)
-		for _, doc := range docs {
-			doc.crd = crd
-			if kind, _ := kindOf(doc.content); kind.kind != "" {
-				made.docs = append(made.docs, doc)
-			}
-		}
-		var syntax *syntaxError
-		if errors.As(err, &syntax) {
-			return &refusedFile{path: at, err: fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
-		}
-		return err
-	}
 	if crds {
 		for _, crd := range c.CRDObjects() {
-			if err := add(crd.Filename, crd.File.Data, true); err != nil {
+			if err := made.add(h.locate(dir, crd.Filename), crd.File.Data, true); err != nil {
 				return err
 			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if strings.HasSuffix(name, "NOTES.txt") || strings.HasPrefix(path.Base(name), "_") || strings.TrimSpace(files[name]) == "" {
+		if strings.HasSuffix(name, "NOTES.txt") {
 			continue
 		}
-		if err := add(name, []byte(files[name]), false); err != nil {
-			return err
+		at := h.locate(dir, name)
+		// Helm's own reading: where one document ends (---apiVersion too begins another), and which hooks it does not know and leaves out.
+		hooks, manifests, err := releaseutil.SortManifests(map[string]string{name: files[name]}, nil, releaseutil.InstallOrder)
+		if err != nil {
+			return cmp.Or(made.add(at, []byte(files[name]), false), error(&refusedFile{path: at, err: err}))
+		}
+		for _, m := range manifests {
+			if err := made.add(at, []byte(m.Content), false); err != nil {
+				return err
+			}
+		}
+		for _, hook := range hooks {
+			if err := made.add(at, []byte(hook.Manifest), false); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// add reads what a template gave.
+func (made *helmRendering) add(at git.Path, text []byte, crd bool) error {
+	docs, err := parseRendered(at, text)
+	for _, doc := range docs {
+		doc.crd = crd
+		if kind, _ := kindOf(doc.content); kind.kind != "" {
+			made.docs = append(made.docs, doc)
+		}
+	}
+	var syntax *syntaxError
+	if errors.As(err, &syntax) {
+		return &refusedFile{path: at, err: fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
+	}
+	return err
 }
 
 // locate is the file of a chart's template: its name begins with that of the chart. What is packed in an archive stands for itself in Chart.yaml.

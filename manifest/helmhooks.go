@@ -44,7 +44,7 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 			before = append(before, doc)
 		}
 		tree := overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": kustomization, "helm-output.yaml": output.Bytes()}}
-		docs, _, err := kustomizeBuild(r.ctx, tree, ".")
+		docs, _, err := kustomizeBuild(r.ctx, tree, ".", r.limits)
 		switch {
 		case err != nil && r.stop() != nil:
 			return r.stop()

@@ -84,7 +84,7 @@ func TestAKustomizationNeitherRunsNorFetchesAnything(t *testing.T) {
 				"prod/a.yaml":                   file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
 				"prod/builtin.yaml":             file("apiVersion: builtin\nkind: PatchTransformer\nmetadata: {name: p}\npath: URL/a.yaml\n"),
 			}
-			docs, _, err := kustomizeBuild(t.Context(), tree, "prod")
+			docs, _, err := kustomizeBuild(t.Context(), tree, "prod", Limits{}.withDefaults())
 			if err == nil {
 				t.Errorf("it built %v", contents(docs))
 			}

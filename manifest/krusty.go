@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
@@ -32,8 +33,9 @@ import (
 var oneBuild sync.Mutex
 
 // kustomizeBuild builds the kustomization of a folder. Nothing leaves the tree: remote bases and files, plugins, functions and Helm are refused. A
-// build cannot be interrupted; at the end of ctx it is left to end by itself. inputs are the paths that were read or looked for.
-func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path) (docs []*document, inputs []git.Path, err error) {
+// build cannot be interrupted; at the end of ctx it is left to end with the next file that it reads. inputs are the paths that were read or looked
+// for. Files that are read again count again: folders that are built twice, each with folders that are built twice, grow without end.
+func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path, limits Limits) (docs []*document, inputs []git.Path, err error) {
 	type result struct {
 		docs   []*document
 		inputs []git.Path
@@ -41,7 +43,7 @@ func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path) (docs []*docu
 	}
 	done := make(chan result, 1)
 	go func() {
-		k := &kustomizer{tree: tree, seen: map[git.Path]bool{}, configures: map[git.Path]bool{}}
+		k := &kustomizer{ctx: ctx, tree: tree, limits: limits, seen: map[git.Path]bool{}, configures: map[git.Path]bool{}}
 		var made result
 		made.docs, made.err = k.build(dir)
 		made.inputs = slices.Sorted(maps.Keys(k.seen))
@@ -57,9 +59,13 @@ func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path) (docs []*docu
 
 // kustomizer is a tree as kustomize sees it: rooted at /, read only, and without what would lead out of it.
 type kustomizer struct {
+	ctx     context.Context // of the build, which kustomize does not know about
 	tree    fs.FS
+	limits  Limits
 	seen    map[git.Path]bool
-	refused error // why a kustomization was not shown to kustomize
+	refused error // why a file was not shown to kustomize: the first that was not
+	files   int   // read so far
+	bytes   int64
 	// configures are the files that configure generators, transformers and validators.
 	configures map[git.Path]bool
 }
@@ -331,15 +337,41 @@ func (k *kustomizer) Glob(pattern string) ([]string, error) {
 }
 
 func (k *kustomizer) ReadFile(name string) ([]byte, error) {
-	p, _, err := k.stat(name) // what may be a base is first read as a file
+	p, folder, err := k.stat(name) // what may be a base is first read as a file
 	if err != nil {
 		return nil, err
 	}
+	if folder {
+		return nil, &fs.PathError{Op: "read", Path: p, Err: errors.New("is a folder")}
+	}
+	if k.refused == nil {
+		k.refused = k.within(p)
+	}
+	if k.refused != nil {
+		return nil, k.refused
+	}
 	data, err := fs.ReadFile(k.tree, p)
 	if err == nil {
+		k.files, k.bytes = k.files+1, k.bytes+int64(len(data))
 		err = k.admit(git.Path(p), data)
 	}
 	return data, err
+}
+
+// within says why a file must not be read any more, or at all.
+func (k *kustomizer) within(p string) error {
+	info, err := fs.Stat(k.tree, p)
+	switch {
+	case k.ctx.Err() != nil:
+		return context.Cause(k.ctx)
+	case err == nil && info.Size() > k.limits.FileSize:
+		return &refusedFile{path: git.Path(p), err: fmt.Errorf("larger than %d bytes", k.limits.FileSize)}
+	case k.files >= k.limits.Files:
+		return fmt.Errorf("%w: a kustomization that reads more than %d files", ErrLimit, k.limits.Files)
+	case k.bytes > k.limits.Bytes:
+		return fmt.Errorf("%w: a kustomization that reads more than %d bytes", ErrLimit, k.limits.Bytes)
+	}
+	return nil
 }
 
 func (k *kustomizer) Open(name string) (filesys.File, error) {
@@ -383,6 +415,10 @@ func (e *refusedFile) Error() string { return string(e.path) + ": " + e.err.Erro
 // admit refuses a kustomization, or the configuration of a generator, transformer or validator, that would have kustomize run git or fetch a file.
 // What cannot be read here is refused too: kustomize may read it in another way.
 func (k *kustomizer) admit(p git.Path, data []byte) error {
+	if what := explodes(data); what != "" {
+		k.refused = &refusedFile{path: p, err: errors.New(what)}
+		return k.refused
+	}
 	kustomization := slices.Contains(kustomizationNames[:], path.Base(string(p)))
 	if !kustomization && !k.configures[p] {
 		return nil
@@ -402,12 +438,56 @@ func (k *kustomizer) admit(p git.Path, data []byte) error {
 	return err
 }
 
+// maxAliased bounds the values of a file for kustomize, which takes some 15 µs for each.
+const maxAliased = 1 << 17
+
+// explodes tells what is wrong with a file, or a patch in place, whose aliases kustomize would expand without a bound; "" if nothing is. Files
+// without aliases cannot grow.
+func explodes(data []byte) string {
+	if !bytes.Contains(data, []byte("&")) || !bytes.Contains(data, []byte("*")) {
+		return ""
+	}
+	dec := yamlv3.NewDecoder(bytes.NewReader(data))
+	values := 0
+	for {
+		var node yamlv3.Node
+		if err := decodeNode(dec, &node); err != nil {
+			return "" // it ends here, or kustomize says what is wrong with it
+		}
+		if values += expanded(&node, maxAliased-values, 0); values >= maxAliased {
+			return fmt.Sprintf("its aliases make it grow beyond %d values", maxAliased)
+		}
+	}
+}
+
+// expanded counts the values of a node with its aliases expanded, as far as most.
+func expanded(n *yamlv3.Node, most, depth int) int {
+	if most <= 0 || depth > maxDepth {
+		return max(most, 1)
+	}
+	if n.Kind == yamlv3.AliasNode {
+		n = n.Alias
+	}
+	count := 1
+	for _, item := range n.Content {
+		if count += expanded(item, most-count, depth+1); count >= most {
+			return most
+		}
+	}
+	return count
+}
+
 func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
 	if remote := remoteFile(doc.content); remote != "" {
 		return fmt.Errorf("%s is not in this repository, and nothing is fetched from elsewhere", remote)
 	}
 	if !kustomization {
 		return nil
+	}
+	for _, p := range inPlace(doc.content) {
+		if what := explodes([]byte(p)); what != "" {
+			return errors.New("a patch: " + what)
+		}
 	}
 	for _, field := range []string{"helmCharts", "helmChartInflationGenerator", "helmGlobals"} {
 		if doc.content[field] != nil {
@@ -463,6 +543,22 @@ func (k *kustomizer) admitConfiguration(doc *document, s string) error {
 	}
 	k.configures[join(git.Path(path.Dir(string(doc.path))), s)] = true
 	return nil
+}
+
+// inPlace are the patches that a kustomization holds itself.
+func inPlace(content map[string]any) []string {
+	var texts []string
+	for _, field := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
+		for _, item := range listOf(content[field]) {
+			switch item := item.(type) {
+			case string:
+				texts = append(texts, item)
+			case map[string]any:
+				texts = append(texts, text(item, "patch"))
+			}
+		}
+	}
+	return texts
 }
 
 // remoteBase tells whether kustomize would clone a repository, even where a folder of that name is in the tree.

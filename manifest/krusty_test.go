@@ -113,7 +113,7 @@ namePrefix: m-
 			options := krusty.MakeDefaultOptions()
 			made, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join(dir, "top"))
 			check(t, err)
-			docs, _, err := kustomizeBuild(t.Context(), newRepo(t).commit(files).tree, "top")
+			docs, _, err := kustomizeBuild(t.Context(), newRepo(t).commit(files).tree, "top", Limits{}.withDefaults())
 			check(t, err)
 			if len(docs) != len(made.Resources()) {
 				t.Fatalf("%d documents, kustomize makes %d", len(docs), len(made.Resources()))

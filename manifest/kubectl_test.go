@@ -28,7 +28,7 @@ func TestKustomizationsAreBuiltAsKustomizeBuildsThem(t *testing.T) {
 			for _, archive := range archives(t, "testdata/kustomize") {
 				t.Run(archive.name, func(t *testing.T) {
 					dir := unpack(t, archive.files)
-					docs, _, err := kustomizeBuild(t.Context(), os.DirFS(dir), "prod")
+					docs, _, err := kustomizeBuild(t.Context(), os.DirFS(dir), "prod", Limits{}.withDefaults())
 					check(t, err)
 					have := canonical(t, contents(docs))
 					if want := canonical(t, build(t, filepath.Join(dir, "prod"))); have != want {
@@ -44,7 +44,7 @@ func TestDocumentsComeFromTheFileThatAPersonWouldEdit(t *testing.T) {
 	told := 0
 	for _, archive := range archives(t, "testdata/kustomize") {
 		t.Run(archive.name, func(t *testing.T) {
-			docs, inputs, err := kustomizeBuild(t.Context(), os.DirFS(unpack(t, archive.files)), "prod")
+			docs, inputs, err := kustomizeBuild(t.Context(), os.DirFS(unpack(t, archive.files)), "prod", Limits{}.withDefaults())
 			check(t, err)
 			for line := range strings.Lines(archive.origins) {
 				told++
@@ -81,7 +81,7 @@ func builders(t *testing.T) map[string]func(t *testing.T, dir string) []map[stri
 			return readYAML(t, out)
 		},
 	}
-	if kubectl := findKubectl(); kubectl != "" {
+	if kubectl := findProgram("kubectl"); kubectl != "" {
 		builders["kubectl kustomize"] = func(t *testing.T, dir string) []map[string]any {
 			var errors bytes.Buffer
 			cmd := exec.Command(kubectl, "kustomize", "--load-restrictor=LoadRestrictionsNone", dir)
@@ -97,14 +97,14 @@ func builders(t *testing.T) map[string]func(t *testing.T, dir string) []map[stri
 	return builders
 }
 
-// findKubectl prefers the one that is built from the version that go.mod names.
-func findKubectl() string {
-	if built, err := filepath.Abs("../bin/kubectl"); err == nil {
+// findProgram prefers a program that was built from its module.
+func findProgram(name string) string {
+	if built, err := filepath.Abs(filepath.Join("../bin", name)); err == nil {
 		if _, err := os.Stat(built); err == nil {
 			return built
 		}
 	}
-	found, err := exec.LookPath("kubectl")
+	found, err := exec.LookPath(name)
 	if err != nil {
 		return ""
 	}

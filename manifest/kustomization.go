@@ -38,7 +38,7 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 	if len(files) > 0 {
 		tree = overlay{tree, files}
 	}
-	docs, inputs, err := kustomizeBuild(r.ctx, tree, at.path)
+	docs, inputs, err := kustomizeBuild(r.ctx, tree, at.path, r.limits)
 	var refused *refusedFile
 	switch {
 	case errors.As(err, &refused):
@@ -46,6 +46,8 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 		return errReported
 	case err != nil && r.stop() != nil:
 		return r.stop()
+	case errors.Is(err, ErrLimit):
+		return err
 	case err != nil:
 		r.problem(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, "%v", err)
 		return errReported

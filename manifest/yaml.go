@@ -75,7 +75,7 @@ func parseRendered(file git.Path, data []byte) ([]*document, error) {
 }
 
 func parseStream(file git.Path, data []byte, with converter) ([]*document, error) {
-	if path.Ext(string(file)) == ".json" {
+	if path.Ext(string(file)) == ".json" && !with.lastWins {
 		return parseJSON(file, data)
 	}
 	var docs []*document
