@@ -102,11 +102,24 @@ func (l *list) signer(s v1alpha1.Signer) (problems []error) {
 	if s.Forge {
 		l.forges[principal] = true
 	}
+	many := strings.ContainsAny(s.Principal, "*?!,")
+	if many && (s.Forge || s.OpenPGP != "" || len(s.X509) > 0 || len(s.Gitsign) > 0) {
+		return []error{fmt.Errorf("principal: %q is a pattern: only a certificate authority under ssh stands for several people", s.Principal)}
+	}
 	keys := 0
 	for i, text := range s.SSH {
 		line, err := parseSSHLine(s.Principal, strings.TrimSpace(text))
-		if err == nil {
+		switch {
+		case err != nil:
+		case many && !line.authority:
+			err = fmt.Errorf("principal %q is a pattern, and this is one person's key", s.Principal)
+		case s.Forge && line.authority:
+			err = errors.New("a forge has a key of its own, not an authority's certificates")
+		default:
 			keys++
+			if s.Expires != nil { // a certificate has another principal than this
+				line.before = earlier(line.before, s.Expires.Time)
+			}
 			err = errors.Join(l.addSSH(line)...)
 		}
 		if err != nil {

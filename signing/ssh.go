@@ -377,8 +377,11 @@ func (l *sshLine) judge(namespace string, cert *ssh.Certificate, flags byte, at 
 	if len(l.namespaces) > 0 && !l.namespaces.match(namespace) {
 		return "", refuse(CauseNotAllowed, "the signer list has this key for other namespaces than %q", namespace)
 	}
-	if !l.after.IsZero() && at.Before(l.after) || !l.before.IsZero() && !at.Before(l.before) {
-		return "", refuse(CauseExpired, "the signer list has %s for another time", l.principal())
+	if !l.after.IsZero() && at.Before(l.after) {
+		return "", refuse(CauseExpired, "the signer list has %s only from %s on", l.principal(), l.after.UTC().Format(time.DateTime))
+	}
+	if !l.before.IsZero() && !at.Before(l.before) {
+		return "", refuse(CauseExpired, "the signer list has %s only until %s", l.principal(), l.before.UTC().Format(time.DateTime))
 	}
 	if l.verify && flags&skUserVerifed == 0 {
 		return "", refuse(CauseNotAllowed, "the security key of %s did not verify its user", l.principal())

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
@@ -203,6 +204,34 @@ func TestSSHCertificates(t *testing.T) {
 			s, cause := judged(t, document{allowedSigners: list + tt.extra}, signature, time.Now())
 			if s.Principal != tt.who || cause != tt.cause {
 				t.Errorf("signed by %q, refused as %q; want %q, %q", s.Principal, cause, tt.who, tt.cause)
+			}
+		})
+	}
+}
+
+// TestSignersThatStandForSeveral: a principal that is a pattern is for certificates only, and ends for all of them.
+func TestSignersThatStandForSeveral(t *testing.T) {
+	t.Parallel()
+	key, authority := ed25519Key(t), ed25519Key(t)
+	end := metav1.NewTime(time.Now())
+	signer := v1alpha1.Signer{Principal: "*@example.org", SSH: []string{"cert-authority " + authority.line()}, Expires: &end}
+	signature := signSSH(t, key.certify(t, authority, "-I", "x", "-n", "ada@example.org"), testPayload)
+	for offset, want := range map[time.Duration]Cause{-time.Minute: "", time.Minute: CauseExpired} {
+		s, cause := judged(t, document{signers: []v1alpha1.Signer{signer}}, signature, end.Add(offset))
+		if cause != want || cause == "" && s.Principal != "ada@example.org" {
+			t.Errorf("%s after the end: signed by %q, refused as %q", offset, s.Principal, cause)
+		}
+	}
+	for name, bad := range map[string]v1alpha1.Signer{
+		"one person's key":    {Principal: "*@example.org", SSH: []string{key.line()}},
+		"a list of people":    {Principal: "ada,bob", SSH: []string{key.line()}},
+		"an identity":         {Principal: "*", Gitsign: []v1alpha1.GitsignIdentity{{Issuer: "x", Identity: "y"}}},
+		"a forge":             {Principal: "*", SSH: []string{"cert-authority " + authority.line()}, Forge: true},
+		"a forge's authority": {Principal: "web", SSH: []string{"cert-authority " + authority.line()}, Forge: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := newList(document{signers: []v1alpha1.Signer{bad}}, nil, &keyless{}); err == nil {
+				t.Error("accepted")
 			}
 		})
 	}
