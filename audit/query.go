@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"iter"
 	"slices"
 	"strings"
@@ -126,6 +127,21 @@ type Filter struct {
 func (f *Filter) All() bool {
 	return f.From.IsZero() && f.To.IsZero() && len(f.Types) == 0 && f.Namespace == "" && f.Kind == "" && f.Name == "" && f.Commit == "" &&
 		f.Path == "" && f.Person == "" && f.Outcome == "" && f.Reason == "" && f.Control == ""
+}
+
+// MayMatch tells, without decoding it, whether the record of a line can be wanted: false is certain.
+func (f *Filter) MayMatch(line []byte) bool {
+	for _, v := range []string{f.Namespace, f.Name, f.Reason} {
+		if v != "" && plainWord(v) && !bytes.Contains(line, []byte(`"`+v+`"`)) {
+			return false
+		}
+	}
+	return f.Commit == "" || !plainWord(f.Commit) || bytes.Contains(line, []byte(`"`+f.Commit))
+}
+
+// plainWord tells whether JSON writes s as it is.
+func plainWord(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\<>&/", c) }) < 0
 }
 
 // Matches tells whether r is wanted.

@@ -121,8 +121,15 @@ const chunkSize = 256
 
 // chunk is some consecutive lines.
 type chunk struct {
-	text  []byte
-	lines [][]byte // in text
+	text   []byte
+	lines  [][]byte // in text
+	origin string   // of the only log; empty with several
+}
+
+// A rawFormat is a Format that needs no record, only its line.
+type rawFormat interface {
+	// Raw appends one record, given as its line, to out.
+	Raw(out, line []byte) []byte
 }
 
 // result is what became of a chunk.
@@ -207,7 +214,9 @@ func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, k
 				from = end
 			}
 			full := c
-			c, ends = chunk{}, nil
+			if c, ends = (chunk{}), nil; len(logs) == 1 {
+				full.origin = logs[0].Origin
+			}
 			return len(full.lines) == 0 || hand(full, nil)
 		}
 		var all []iter.Seq2[audit.Line, error]
@@ -235,7 +244,17 @@ func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, k
 func (c chunk) format(filter audit.Filter, format Format, keep bool) (res result) {
 	res.ranges = map[string]*LogRange{}
 	res.out = make([]byte, 0, len(c.text))
+	raw, _ := format.(rawFormat)
+	if keep || !filter.All() {
+		raw = nil
+	}
 	for _, line := range c.lines {
+		if c.origin != "" && (raw != nil || !filter.MayMatch(line)) {
+			if res.err = c.skim(&res, line, raw); res.err != nil {
+				return res
+			}
+			continue
+		}
 		var r audit.Record
 		if res.err = json.Unmarshal(line, &r); res.err != nil {
 			return res
@@ -264,6 +283,22 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool) (res result
 		}
 	}
 	return res
+}
+
+// skim takes a line that need not be decoded: because it is wanted as it is (raw), or not at all.
+func (c chunk) skim(res *result, line []byte, raw rawFormat) error {
+	f, err := audit.ParseFrame(line)
+	if err != nil {
+		return err
+	}
+	here := &LogRange{Log: c.origin, First: f.Seq, Last: f.Seq}
+	res.ranges[c.origin] = here.join(res.ranges[c.origin])
+	res.stats.Read++
+	if raw != nil {
+		res.out = raw.Raw(res.out, line)
+		res.stats.add(Trailer{Count: 1, First: f.Seq, Last: f.Seq, From: &f.Time, To: &f.Time})
+	}
+	return nil
 }
 
 // add takes the numbers of a later part.
@@ -330,9 +365,12 @@ type JSONLines struct{}
 func (JSONLines) Header(io.Writer) error { return nil }
 
 // Record implements Format.
-func (JSONLines) Record(out, line []byte, _ *audit.Record) ([]byte, error) {
-	return append(append(out, line...), '\n'), nil
+func (j JSONLines) Record(out, line []byte, _ *audit.Record) ([]byte, error) {
+	return j.Raw(out, line), nil
 }
+
+// Raw implements rawFormat.
+func (JSONLines) Raw(out, line []byte) []byte { return append(append(out, line...), '\n') }
 
 // Trailer implements Format.
 func (JSONLines) Trailer(w io.Writer, t Trailer) error {

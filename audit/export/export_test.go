@@ -187,11 +187,34 @@ func TestFiltersChoose(t *testing.T) {
 					got = append(got, i)
 				}
 			}
+			for i, id := range r.ids {
+				if line := lineOf(t, r.dir, id); slices.Contains(c.want, i) && !c.filter.MayMatch(line) {
+					t.Errorf("record %d matches, and the first look says it cannot", i)
+				}
+			}
 			if !slices.Equal(got, c.want) || trailer.Count != uint64(len(c.want)) {
 				t.Errorf("got %v, want %v; trailer %+v", got, c.want, trailer)
 			}
 		})
 	}
+}
+
+func lineOf(t *testing.T, dir, id string) []byte {
+	t.Helper()
+	segments, err := audit.Segments(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, err := range audit.Records(segments) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err := audit.ParseFrame(line.Text); err == nil && f.ID == id {
+			return bytes.Clone(line.Text)
+		}
+	}
+	t.Fatalf("no record %s", id)
+	return nil
 }
 
 func TestReplicasAreMergedByTimeAndNoneCountsTwice(t *testing.T) {
