@@ -115,7 +115,8 @@ func (k *kustomizer) explain(err error) error {
 			continue
 		}
 		var syntax *syntaxError
-		if errors.As(readable(data), &syntax) {
+		_, strict := parse(p, data, dialectKubernetes)
+		if errors.As(readable(data), &syntax) || errors.As(strict, &syntax) {
 			return &refusedFile{path: p, line: syntax.line, err: errors.New(syntax.what)}
 		}
 	}
