@@ -96,6 +96,9 @@ func (r *Runner) Make(ctx context.Context, e *snapshot.Entry, request *admit.Req
 	flight := r.flights.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
+		if r.known(e, request) { // by a flight that landed in between
+			return true, nil
+		}
 		return r.ask(ctx, e, request)
 	})
 	select {

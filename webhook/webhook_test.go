@@ -384,3 +384,53 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// mesh is a cluster whose admission adds a label, or that does not answer.
+type mesh struct {
+	made []map[string]any
+	err  error
+}
+
+func (m *mesh) Of(*snapshot.Entry, *admit.Request) []map[string]any { return m.made }
+
+func (m *mesh) Make(_ context.Context, e *snapshot.Entry, _ *admit.Request) (bool, error) {
+	if m.err != nil || m.made != nil {
+		return false, m.err
+	}
+	made := e.Account.Applied()
+	made["metadata"].(map[string]any)["labels"] = map[string]any{"mesh": "on"}
+	m.made = append(m.made, made)
+	return true, nil
+}
+
+func TestWhatTheClusterAddsIsAskedFor(t *testing.T) {
+	cfg, err := v1alpha1.Parse("gate.yaml", []byte(config+"  serviceAccount: system:serviceaccount:commitgate:commitgate\n  dryRuns: [{kinds: [ConfigMap]}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := func(labels string) *admit.Request {
+		r, err := Decode([]byte(strings.Replace(review(fluxUser, "blue", false), `"uid":"1"`, `"uid":"1","labels":{`+labels+`}`, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		labels  string
+		mesh    *mesh
+		outcome admit.Outcome
+		reason  v1alpha1.Reason
+	}{
+		"what the cluster adds":                   {`"mesh":"on"`, &mesh{}, admit.Allow, v1alpha1.ReasonFromGit},
+		"what it does not add":                    {`"mesh":"off"`, &mesh{}, admit.Deny, v1alpha1.ReasonFieldsDiffer},
+		"something beside what it adds":           {`"mesh":"on","evil":"yes"`, &mesh{}, admit.Deny, v1alpha1.ReasonFieldsDiffer},
+		"nothing, where the cluster is not asked": {``, &mesh{err: errors.New("down")}, admit.Allow, v1alpha1.ReasonFromGit},
+		"a cluster that does not answer":          {`"mesh":"on"`, &mesh{err: errors.New("down")}, admit.Retry, v1alpha1.ReasonDryRunUnanswered},
+	} {
+		f := newFixture(t)
+		f.handler.Gate, f.handler.DryRuns = admit.New(cfg, f.types), c.mesh
+		if d, _ := f.handler.Review(t.Context(), request(c.labels), time.Now()); d.Outcome != c.outcome || d.Reason != c.reason {
+			t.Errorf("%s: %s %s (%s), want %s %s", name, d.Outcome, d.Reason, d.Message, c.outcome, c.reason)
+		}
+	}
+}
