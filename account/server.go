@@ -9,7 +9,7 @@ import (
 )
 
 // row is one thing that the API server itself sets in objects of a kind: what registry strategies and the admission plugins
-// that are on by default do beyond defaulting. docs/accounting.md prints the table.
+// that are on by default do beyond defaulting.
 //
 // A row never explains what Git declares otherwise, unless overrides says that the server replaces the value whatever it is.
 // Values that the server allocates cannot be told from values that a client chose when an object is created; then their shape
