@@ -210,6 +210,10 @@ func TestGitsign(t *testing.T) {
 			signer: v1alpha1.GitsignIdentity{Issuer: issuer, Identity: "kim@example.org"}, cause: signing.CauseBadSignature},
 		"another Fulcio and another log": {signature: right, by: other,
 			signer: v1alpha1.GitsignIdentity{Issuer: issuer, Identity: "kim@example.org"}, cause: signing.CauseBadSignature},
+		"a proof and no promise: nobody has signed the log's time": {signature: with(func(k *keylessSignature) {
+			k.proof = true
+			k.entry = func(e *rekorpb.TransparencyLogEntry) { e.InclusionPromise = nil }
+		}), signer: v1alpha1.GitsignIdentity{Issuer: issuer, Identity: "kim@example.org"}, cause: signing.CauseBadSignature},
 		"no promise and no proof": {signature: with(func(k *keylessSignature) {
 			k.entry = func(e *rekorpb.TransparencyLogEntry) { e.InclusionPromise = nil }
 		}),
