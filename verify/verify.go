@@ -207,6 +207,9 @@ func Open(ctx context.Context, where, branch string) (_ *mirror.Repository, clos
 		return nil, nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	if _, err := m.Fetch(ctx); err != nil {
+		if errors.Is(err, mirror.ErrNoBranch) {
+			err = fmt.Errorf("%w: %w", ErrRequest, err)
+		}
 		return nil, nil, errors.Join(err, m.Close())
 	}
 	return m.Repository(), func() error { return errors.Join(m.Close(), os.RemoveAll(dir)) }, nil
