@@ -31,7 +31,7 @@ func TestWaysAround(t *testing.T) {
 			stdin: `{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/service-account-token","metadata":{"name":"thief","namespace":"flux-system","annotations":{"kubernetes.io/service-account.name":"kustomize-controller"}}}`,
 			args:  []string{"create", "--filename=-"}, words: []string{"Secret flux-system/thief"}},
 		"a role for oneself": {
-			args: []string{"create", "clusterrolebinding", "mine", "--clusterrole=cluster-admin", "--user=mallory"}, words: []string{"NotFromSyncAgent"}},
+			args: []string{"create", "clusterrolebinding", "mine", "--clusterrole=cluster-admin", "--user=mallory"}, words: []string{"AgentIdentityGuarded"}},
 		"an owner, so that the garbage collector deletes": {
 			args: []string{"patch", "configmap", "settings", "--namespace=shop",
 				`--patch={"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"gone","uid":"3d0c5b0e-0000-0000-0000-000000000000"}]}}`},
