@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // fieldOfPointer is a JSON pointer (RFC 6901) as a pattern of field paths: the field and everything below.
@@ -30,9 +31,11 @@ func fieldPath(steps []string) string {
 	return b.String()
 }
 
-// writeField adds a step to a field path: .name where it reads as one, [name] where it does not.
+// writeField adds a step to a field path: .name where it reads as one, [name] where it does not, quoted where it must be.
 func writeField(b *strings.Builder, i int, name string) {
 	switch {
+	case name == "" || strings.ContainsFunc(name, func(c rune) bool { return strings.ContainsRune(`[]"`, c) || !unicode.IsPrint(c) }):
+		b.WriteString("[" + strconv.Quote(name) + "]")
 	case name == "*" || !plainName().MatchString(name):
 		b.WriteString("[" + name + "]")
 	case i > 0:

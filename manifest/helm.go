@@ -105,3 +105,10 @@ func crdVersions(content map[string]any) []string {
 	}
 	return versions
 }
+
+// noteVersions notes the API versions that a CRD brings: charts ask for them.
+func (r *renderer) noteVersions(o *Object) {
+	for _, v := range crdVersions(o.Content) {
+		r.versions[v] = true
+	}
+}

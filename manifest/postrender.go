@@ -97,10 +97,3 @@ type folderInfo struct{ overlaidInfo }
 
 func (folderInfo) Mode() fs.FileMode { return fs.ModeDir | 0o755 }
 func (folderInfo) IsDir() bool       { return true }
-
-// noteVersions notes the API versions that a CRD brings: charts ask for them.
-func (r *renderer) noteVersions(o *Object) {
-	for _, v := range crdVersions(o.Content) {
-		r.versions[v] = true
-	}
-}
