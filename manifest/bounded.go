@@ -12,8 +12,23 @@ const (
 	maxText  = 4 << 20
 )
 
+// Bounds of what all calls of one rendering make together: loops within loops call them again and again.
+const (
+	maxNumbers = 5_000_000
+	maxTexts   = 64 << 20
+)
+
 // boundedFunctions stand in for those of sprig's functions that make much of little.
+// Each rendering has its own.
 func boundedFunctions() template.FuncMap {
+	numbers, texts := 0, 0
+	untilStep := func(start, stop, step int) ([]int, error) {
+		list, err := untilStep(start, stop, step)
+		if numbers += len(list); err == nil && numbers > maxNumbers {
+			err = fmt.Errorf("ranges of more than %d numbers together", maxNumbers)
+		}
+		return list, err
+	}
 	return template.FuncMap{
 		"until": func(count int) ([]int, error) {
 			step := 1
@@ -47,6 +62,9 @@ func boundedFunctions() template.FuncMap {
 		"repeat": func(count int, s string) (string, error) {
 			if count < 0 || len(s) > 0 && count > maxText/len(s) {
 				return "", fmt.Errorf("repeat %d: more than %d bytes", count, maxText)
+			}
+			if texts += count * len(s); texts > maxTexts {
+				return "", fmt.Errorf("repeat: more than %d bytes together", maxTexts)
 			}
 			return strings.Repeat(s, count), nil
 		},

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"text/template"
@@ -24,6 +25,24 @@ func TestBoundedFunctionsAreThoseOfSprig(t *testing.T) {
 		}
 		if have, want := render(boundedFunctions()), render(nil); have != want {
 			t.Errorf("%s: %q, sprig's gives %q", text, have, want)
+		}
+	}
+}
+
+// Without bounds each of these takes gigabytes, in a goroutine that nothing can stop.
+func TestTemplatesThatMakeMuchOfLittleEnd(t *testing.T) {
+	for text, want := range map[string]string{
+		`{{ until 1000000000 }}`: "a range of more than 100000 numbers",
+		`{{ range until 99999 }}{{ range until 99999 }}x{{ end }}{{ end }}`: "ranges of more than 5000000 numbers together",
+		`{{ range until 99999 }}{{ seq 0 99998 }}{{ end }}`:                 "ranges of more than 5000000 numbers together",
+		`{{ repeat 1000000000 "x" }}`:                                       "repeat 1000000000: more than 4194304 bytes",
+		`{{ range until 99999 }}{{ repeat 4000000 "x" }}{{ end }}`:          "repeat: more than 67108864 bytes together",
+		`{{ repeat -1 "x" }}`:                                               "repeat -1",
+	} {
+		made, err := template.New("").Funcs(sprig.TxtFuncMap()).Funcs(boundedFunctions()).Parse(text)
+		check(t, err)
+		if err := made.Execute(io.Discard, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -240,5 +241,68 @@ func TestChartsThatCannotBeRenderedAreNamed(t *testing.T) {
 				t.Errorf("error %v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// What one rendering has and the other has not must not shift what is compared: then a chart would open every field of its objects.
+func TestWhatAChartMakesUpIsKnownObjectByObject(t *testing.T) {
+	const chart = `
+-- c/Chart.yaml --
+apiVersion: v2
+name: c
+version: 0.1.0
+-- c/values.yaml --
+note: "{{ now | unixEpoch }}"
+-- c/templates/a.yaml --
+{{- if .Release.IsInstall }}
+apiVersion: v1
+kind: Secret
+metadata: {name: first}
+stringData: {user: admin}
+{{- else }}
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: upgraded}
+{{- end }}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: job-{{ randAlphaNum 12 | lower }}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, annotations: {year: {{ now | date "2006" | quote }}}}
+spec: {replicas: 1, template: {spec: {containers: [{name: web, image: web}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: note}
+data: {note: {{ tpl .Values.note . | quote }}, revision: "{{ .Release.Revision }}", same: x}
+`
+	in := gate(t, argoRoot("source: {repoURL: 'https://git.example.com/org/infra', path: c}"))
+	revisions := map[string]revision{"infra": newRepo(t).commit(chart)}
+	set, err := render(t.Context(), in, revisions)
+	check(t, err)
+	want := map[string][]string{
+		"Secret shop/first": nil, "ConfigMap shop/upgraded": nil,
+		"Deployment shop/web": {"metadata.annotations.year"}, "ConfigMap shop/note": {"data.note", "data.revision"},
+	}
+	have := map[string][]string{}
+	for _, o := range set.Objects {
+		if o.Source.Path == "c/templates/a.yaml" {
+			have[o.Key.String()] = o.Opaque
+		}
+	}
+	if !reflect.DeepEqual(have, want) {
+		t.Errorf("objects, and what of them is made up: %q, want %q", have, want)
+	}
+	const unfollowed = "infra:c/templates/a.yaml: the chart makes up the name of a Job anew each time: it is not declared"
+	for range 2 {
+		if len(set.Unfollowed) != 1 || set.Unfollowed[0].String() != unfollowed {
+			t.Errorf("not followed: %v, want %s", set.Unfollowed, unfollowed)
+		}
+		in.Previous = set
+		set, err = render(t.Context(), in, revisions)
+		check(t, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
@@ -83,12 +84,49 @@ func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, doc := range first.docs {
-		if i < len(second.docs) {
-			differing(doc.content, second.docs[i].content, nil, &doc.opaque)
+	installed := compare(first.docs, second.docs)
+	upgraded := without(second.docs, first.docs)
+	for upgrade, only := range map[bool][]*document{false: installed, true: upgraded} {
+		if len(only) == 0 {
+			continue
+		}
+		again, err := h.render(dir, o, upgrade)
+		if err != nil {
+			return nil, err
+		}
+		for _, doc := range compare(only, again.docs) {
+			doc.nameless = true
 		}
 	}
-	return first.docs, nil
+	return append(first.docs, upgraded...), nil
+}
+
+// compare notes as opaque what the documents of another rendering say differently, and returns those that it has not at all.
+func compare(docs, again []*document) (missing []*document) {
+	counterparts := map[Key][]*document{}
+	for _, doc := range again {
+		k := identity(doc.content)
+		counterparts[k] = append(counterparts[k], doc)
+	}
+	for _, doc := range docs {
+		k := identity(doc.content)
+		if len(counterparts[k]) == 0 {
+			missing = append(missing, doc)
+			continue
+		}
+		differing(doc.content, counterparts[k][0].content, nil, &doc.opaque)
+		counterparts[k] = counterparts[k][1:]
+	}
+	return missing
+}
+
+// without are the documents of objects that others do not have.
+func without(docs, others []*document) []*document {
+	have := map[Key]bool{}
+	for _, doc := range others {
+		have[identity(doc.content)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(docs), func(doc *document) bool { return have[identity(doc.content)] })
 }
 
 // differing finds the leaves that two renderings do not have in common.
@@ -120,7 +158,7 @@ func differing(a, b any, at []string, found *[]string) {
 // unsteady finds the functions and fields of templates that do not give the same each time.
 func unsteady(templates []*common.File) bool {
 	pattern := regexp.MustCompile(`\b(rand[A-Z][A-Za-z]*|randInt|gen[A-Z][A-Za-z]*|uuidv4|now|ago|shuffle|bcrypt|htpasswd|encryptAES|derivePassword|date[A-Za-z]*|htmlDate[A-Za-z]*|` +
-		`IsInstall|IsUpgrade|Revision|lookup)\b`)
+		`IsInstall|IsUpgrade|Revision|lookup|tpl)\b`)
 	return slices.ContainsFunc(templates, func(f *common.File) bool { return pattern.Match(f.Data) })
 }
 
@@ -163,7 +201,11 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	if err != nil {
 		return made, fmt.Errorf("values of chart %s: %w", c.Name(), err)
 	}
-	files, err := engine.Engine{CustomTemplateFuncs: boundedFunctions()}.Render(c, input)
+	functions := boundedFunctions()
+	if upgrade { // or two renderings in the same second would agree on the time
+		functions["now"] = func() time.Time { return time.Now().AddDate(-1, -1, -1).Add(-time.Hour - time.Minute - time.Second) }
+	}
+	files, err := engine.Engine{CustomTemplateFuncs: functions}.Render(c, input)
 	if err != nil {
 		return made, err
 	}

@@ -80,7 +80,14 @@ func (r *renderer) recordInput(inputs map[file]git.ID, f file) error {
 func (b *Build) take(at file, made *rendered) {
 	b.rendered[at] = made
 	maps.Copy(b.inputs, made.inputs)
-	b.documents = append(b.documents, made.docs...)
+	for _, doc := range made.docs {
+		if doc.nameless {
+			kind, _ := kindOf(doc.content)
+			b.unfollows = append(b.unfollows, Problem{at.repository, doc.path, 0, "the chart makes up the name of a " + kind.kind + " anew each time: it is not declared"})
+			continue
+		}
+		b.documents = append(b.documents, doc)
+	}
 }
 
 func digestFiles(files map[string][]byte) string {

@@ -26,7 +26,9 @@ type document struct {
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
 	opaque  []string   // field paths whose values cannot be known
 	crd     bool       // it stands in the crds folder of a chart
-	implied bool       // no file declares it: the agent makes it where it is not there
+	// nameless: a chart makes up its name anew each time, so that it cannot be declared.
+	nameless bool
+	implied  bool // no file declares it: the agent makes it where it is not there
 }
 
 // syntaxError is what is wrong with a file, and where.
