@@ -12,7 +12,12 @@ type Control struct {
 
 // Controls is the control map: which records an auditor of a control wants to see. The numbers are taken from secondary
 // texts and are to be confirmed with the auditor (docs/compliance.md).
-func Controls() []Control {
+func Controls() []Control { return slices.Clone(controls) }
+
+// controls is made once: each record of an export asks for it.
+var controls = controlMap()
+
+func controlMap() []Control {
 	change := func(r *Record) bool { return r.Type == TypeDecision && r.Decision != nil && !r.Decision.Noop }
 	approved := func(r *Record) bool { return change(r) && r.Origin != nil && len(r.Origin.Signers) > 0 }
 	emergency := func(r *Record) bool {
@@ -52,7 +57,7 @@ func anyOf(tests ...func(*Record) bool) func(*Record) bool {
 // Controls lists the ids of the controls that r is evidence for: those of the control map, and those that policies named.
 func (r *Record) Controls() []string {
 	var ids []string
-	for _, c := range Controls() {
+	for _, c := range controls {
 		if c.evidence(r) {
 			ids = append(ids, c.ID)
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 )
 
@@ -81,15 +82,44 @@ func plainObject(object []byte) ([]byte, error) {
 	if err := in.Decode(&o); err != nil {
 		return nil, errors.New("digest: not a JSON object")
 	}
-	if meta, ok := o["metadata"].(map[string]any); ok {
-		delete(meta, "managedFields")
-		if annotations, ok := meta["annotations"].(map[string]any); ok {
-			if delete(annotations, lastApplied); len(annotations) == 0 {
-				delete(meta, "annotations")
-			}
+	return json.Marshal(withoutBookkeeping(o))
+}
+
+// withoutBookkeeping is an object without what the server or kubectl keeps in it for themselves. It leaves o as it is.
+func withoutBookkeeping(o map[string]any) map[string]any {
+	meta, ok := o["metadata"].(map[string]any)
+	if !ok {
+		return o
+	}
+	o, meta = maps.Clone(o), maps.Clone(meta)
+	o["metadata"] = meta
+	delete(meta, "managedFields")
+	if annotations, ok := meta["annotations"].(map[string]any); ok {
+		annotations = maps.Clone(annotations)
+		meta["annotations"] = annotations
+		if delete(annotations, lastApplied); len(annotations) == 0 {
+			delete(meta, "annotations")
 		}
 	}
-	return json.Marshal(o)
+	return o
+}
+
+// LogDigester makes the digests that go into the records of one log.
+type LogDigester struct {
+	Digester *Digester
+	Log      *Log
+}
+
+// Digest is that of an object, as Digester.Object makes it from JSON; empty for none.
+func (d LogDigester) Digest(object map[string]any) string {
+	if object == nil {
+		return ""
+	}
+	plain, err := json.Marshal(withoutBookkeeping(object))
+	if err != nil {
+		return "" // it came from JSON
+	}
+	return d.Digester.Sum(d.Log.Shard(), plain)
 }
 
 // Shard names the current shard of the log: the one whose digests go into the next record.

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -45,5 +46,30 @@ func TestTheDigestOfAnObjectLeavesOutWhatIsNotTheObject(t *testing.T) {
 	}
 	if _, err := d.Object("s", []byte(`hunter2`)); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("an error that quotes the value: %v", err)
+	}
+}
+
+// TestTheDigestOfARecordIsThatOfTheCommandLine: what an auditor computes from `kubectl get -o json` is what the record holds.
+func TestTheDigestOfARecordIsThatOfTheCommandLine(t *testing.T) {
+	l := open(t, testConfig(t))
+	d, err := NewDigester([]byte("0123456789abcdef0123456789abcdef"), "gate.test/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `{"kind":"Secret","metadata":{"name":"db","managedFields":[{}],"annotations":{"` + lastApplied + `":"x"}},"data":{"p":"eA=="},"n":3,"f":1.5}`
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil {
+		t.Fatal(err)
+	}
+	want, err := d.Object(l.Shard(), []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := LogDigester{d, l}
+	if got := of.Digest(object); got != want || of.Digest(nil) != "" {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if meta := object["metadata"].(map[string]any); meta["managedFields"] == nil || meta["annotations"] == nil {
+		t.Error("the object of the request was changed")
 	}
 }

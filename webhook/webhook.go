@@ -46,6 +46,12 @@ type Recorder interface {
 	Append(ctx context.Context, r audit.Record) (audit.Record, error)
 }
 
+// Digests makes keyed digests of objects.
+type Digests interface {
+	// Digest must not keep or change the object.
+	Digest(object map[string]any) string
+}
+
 // DryRuns asks the cluster what its admission makes of declared objects, and remembers the answers.
 type DryRuns interface {
 	admit.Mutations
@@ -64,8 +70,10 @@ type Handler struct {
 	// DryRuns that the configuration asks for; nil is none.
 	DryRuns DryRuns
 	// Grants are those of break-glass; nil is none.
-	Grants  *breakglass.Store
-	Audit   Recorder
+	Grants *breakglass.Store
+	Audit  Recorder
+	// Digests of objects, for records; nil is none.
+	Digests Digests
 	Metrics *Metrics
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -111,7 +119,11 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 	took := h.Now().Sub(start)
 	id := ""
 	if recorded(r, d) {
-		rec, err := h.Audit.Append(ctx, newRecord(r, d, h.Source.Truth(), took))
+		rec := newRecord(r, d, h.Source.Truth(), took)
+		if h.Digests != nil {
+			rec.Request.ObjectDigest, rec.Request.OldDigest = h.Digests.Digest(r.Object), h.Digests.Digest(r.Old)
+		}
+		rec, err := h.Audit.Append(ctx, rec)
 		if err != nil {
 			h.Log.Error("audit record not written: request refused", "reason", v1alpha1.ReasonAuditUnavailable, "err", err)
 			d = admit.Failure(v1alpha1.ReasonAuditUnavailable, "the audit log cannot be written, so nothing may change.\nNext: see /readyz of the gate; free its disk or replace its volume.")

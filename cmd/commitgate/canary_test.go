@@ -30,6 +30,10 @@ func TestNoSecretComesOut(t *testing.T) {
 	}
 	o := serveOptions{data: dir, listen: "127.0.0.1:0", probeListen: "127.0.0.1:0", noCluster: true, names: []string{"127.0.0.1"}}
 	o.audit.streamToken = token
+	o.audit.digestKey = filepath.Join(t.TempDir(), "digest.key")
+	if err := os.WriteFile(o.audit.digestKey, []byte(strings.Repeat("canary", 6)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	g, err := newGate(t.Context(), cfg, o, slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +87,9 @@ func TestNoSecretComesOut(t *testing.T) {
 	}
 	if n := bytes.Count(outputs["export jsonl"], []byte(`"type":"decision"`)); n < 12 {
 		t.Fatalf("%d decisions were recorded: the canaries were not seen by anybody\n%s", n, outputs["answer to ci Secret"])
+	}
+	if n := bytes.Count(outputs["export jsonl"], []byte(`"objectDigest":"hmac:`)); n < 12 {
+		t.Errorf("%d digests of objects", n)
 	}
 	for name, b := range outputs {
 		for _, canary := range []string{"canary", "Y2FuYXJ5"} { // and in base64

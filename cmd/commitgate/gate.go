@@ -117,6 +117,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 			return g, err
 		}
 	}
+	if handler.Digests, err = g.sealing.digests(o); err != nil {
+		return g, err
+	}
 	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics(),
 		[]prometheus.Collector{exemptionMetrics(cfg.Gate.Spec.Exemptions)})
 	if grants != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/commitgate/commitgate/audit/outcome"
 	"github.com/commitgate/commitgate/audit/seal"
 	"github.com/commitgate/commitgate/audit/ship"
+	"github.com/commitgate/commitgate/webhook"
 )
 
 // auditOptions are the flags of serve about its audit log.
@@ -33,6 +34,7 @@ type auditOptions struct {
 	retention        time.Duration
 	sealInterval     time.Duration
 	ship             []string
+	digestKey        string
 }
 
 func (o *auditOptions) flags(f *pflag.FlagSet) {
@@ -40,6 +42,7 @@ func (o *auditOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.formerKeys, "audit-former-key", nil, "file with verifier keys that sealed this log before")
 	f.DurationVar(&o.sealInterval, "audit-seal-interval", 5*time.Second, "how often the audit log is sealed")
 	f.DurationVar(&o.retention, "audit-retention", 0, "remove a shard of the audit log this long after its end, such as 9600h (0 keeps all)")
+	f.StringVar(&o.digestKey, "audit-digest-key", "", "file with a secret of at least 32 bytes: records then hold keyed digests of objects, which `commitgate audit digest` tests")
 	f.StringArrayVar(&o.ship, "audit-ship", nil, "copy the sealed log to this destination each minute: s3://… or postgres://… (commitgate audit ship --help)")
 	f.StringArrayVar(&o.peers, "audit-peer", nil, "URL=FILE of another replica that cosigns: its probe address, and a file with the verifier keys of its log and its witness")
 	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address")
@@ -52,6 +55,7 @@ const defaultAuditKey = "audit.key"
 
 // sealing is what keeps the audit log honest: its log, its sealer, and the witness for others.
 type sealing struct {
+	origin  string
 	log     *audit.Log
 	sealer  *seal.Sealer
 	witness *seal.Witness    // nil: no peers
@@ -82,7 +86,7 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	if err != nil {
 		return nil, fmt.Errorf("audit log: %w (a log that another key sealed needs --audit-former-key)", err)
 	}
-	s := &sealing{}
+	s := &sealing{origin: origin}
 	s.log, err = audit.Open(audit.Config{
 		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
 		Floor: floor, Logger: log,
@@ -208,6 +212,18 @@ func openStream(log *audit.Log, o serveOptions, logger *slog.Logger) (*outcome.H
 		return nil, fmt.Errorf("--audit-stream-token: %d characters, want at least %d", len(text), minToken)
 	}
 	return outcome.NewHandler(outcome.HandlerConfig{Log: log, Token: text, Exclusions: outcome.Shipped(o.audit.namespace), Logger: logger}), nil
+}
+
+// digests makes the digests of records, or none where no key was given.
+func (s *sealing) digests(o serveOptions) (webhook.Digests, error) {
+	if o.audit.digestKey == "" {
+		return nil, nil
+	}
+	d, err := audit.LoadDigester(o.audit.digestKey, s.origin)
+	if err != nil {
+		return nil, fmt.Errorf("--audit-digest-key: %w", err)
+	}
+	return audit.LogDigester{Digester: d, Log: s.log}, nil
 }
 
 // minToken is the shortest token of the audit stream: 128 bits in hexadecimal.
