@@ -19,6 +19,10 @@ import (
 	"github.com/digitorus/pkcs7"
 )
 
+// maxCMS bounds a CMS signature, in bytes: the largest that people make, with chains and a log entry, have some 10 KiB, and the parser's time grows with
+// the square of how deep it is nested.
+const maxCMS = 64 << 10
+
 // cmsSignature is a CMS SignedData (RFC 5652) with one signer, whose signature is right over the payload.
 type cmsSignature struct {
 	certificate *x509.Certificate   // that signed; whose it is remains to be seen
@@ -36,6 +40,9 @@ func openCMS(data, payload []byte) (_ *cmsSignature, err error) {
 			err = refuse(CauseMalformed, "the CMS signature cannot be parsed")
 		}
 	}()
+	if len(data) > maxCMS {
+		return nil, refuse(CauseMalformed, "the CMS signature has %d bytes, more than %d", len(data), maxCMS)
+	}
 	p, err := pkcs7.Parse(data)
 	if err != nil {
 		return nil, refuse(CauseMalformed, "the CMS signature: %v", err)

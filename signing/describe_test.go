@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -144,4 +145,15 @@ func testAuthority(t testing.TB) string {
 	}
 	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// TestNestedCMS: what parsers do for each level of nesting must not add up.
+func TestNestedCMS(t *testing.T) {
+	for _, size := range []int{maxCMS, maxCMS + 1} {
+		nested := strings.Repeat("\x30\x80", size/2+1)[:size]
+		var r *refusal
+		if _, err := openCMS([]byte(nested), nil); !errors.As(err, &r) || r.cause != CauseMalformed {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
 }
