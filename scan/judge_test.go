@@ -20,7 +20,7 @@ import (
 
 var now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
-func parse(t *testing.T, text string) map[string]any {
+func parse(t testing.TB, text string) map[string]any {
 	t.Helper()
 	var object map[string]any
 	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
@@ -30,7 +30,7 @@ func parse(t *testing.T, text string) map[string]any {
 }
 
 // judge makes a judge of a truth that declares these objects, applied by Flux.
-func judge(t *testing.T, spec v1alpha1.GateSpec, declared ...string) *scan.Judge {
+func judge(t testing.TB, spec v1alpha1.GateSpec, declared ...string) *scan.Judge {
 	t.Helper()
 	types, err := account.NewTypes(nil)
 	if err != nil {
@@ -202,5 +202,21 @@ func TestDifferencesOfSecrets(t *testing.T) {
 	}
 	if !named {
 		t.Errorf("differences are %+v", j.Differences(f.Entry, object))
+	}
+}
+
+// BenchmarkObject is what one live object costs a scan, besides the listing.
+func BenchmarkObject(b *testing.B) {
+	j := judge(b, v1alpha1.GateSpec{}, settings, set)
+	for name, text := range map[string]string{
+		"declared": liveSettings, "undeclared": strings.Replace(liveSettings, "name: settings", "name: notes", 1),
+	} {
+		object := parse(b, text)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				j.Object(object)
+			}
+		})
 	}
 }

@@ -73,7 +73,7 @@ type Result struct {
 	Counts       map[Group]int
 	// Findings by state, namespace, kind and name.
 	Findings []Finding
-	// Uncounted is how many findings are in Counts only.
+	// Omitted is how many findings are in Counts only.
 	Omitted int
 	// Unread are kinds that could not be listed, and why: of these nothing is known.
 	Unread map[string]string

@@ -53,7 +53,7 @@ type Config struct {
 	Reports bool
 	// Lease is a Lease (coordination.k8s.io) of whose holders only one scans in Run: NAMESPACE/NAME. Without one, every replica scans.
 	Lease string
-	// Each, if set, is called for every declared object that is not as declared, while the object is at hand. It must not keep it.
+	// Each, if set, is called for every declared object that is not as declared, while the object is at hand. It must not keep the object.
 	Each func(f Finding, object map[string]any)
 	Log  *slog.Logger
 	Now  func() time.Time
@@ -279,7 +279,7 @@ func (p *pass) look(object map[string]any) {
 		return
 	}
 	p.result.add(f)
-	if f.State.Finding() && p.scanner.cfg.Each != nil {
+	if f.Entry != nil && f.State.Finding() && p.scanner.cfg.Each != nil {
 		p.scanner.cfg.Each(f, object)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/test/forge"
@@ -519,4 +521,68 @@ func TestKeyThatExpires(t *testing.T) {
 	w.once(tr)
 	w.at(tr, head)
 	w.refused(tr, track.StageVerify, late)
+}
+
+// A crash may tear the file that says when commits were seen: what is torn counts as seen anew, and what follows is kept.
+func TestTornSightings(t *testing.T) {
+	w := newWorld(t)
+	tr := w.start(nil)
+	first := w.publish(w.alice, "cart: 2", map[string]string{"apps/cart.yaml": configMap("cart", "2")})
+	w.once(tr)
+	w.stop(tr)
+	file := filepath.Join(w.dir, "seen-shop")
+	whole := ok[[]byte](t)(os.ReadFile(file))
+	if err := os.WriteFile(file, append(whole, "0123abc 17"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tr = w.start(nil)
+	second := w.publish(w.alice, "cart: 3", map[string]string{"apps/cart.yaml": configMap("cart", "3")})
+	w.once(tr)
+	w.at(tr, second)
+	lines := strings.Split(strings.TrimSpace(string(ok[[]byte](t)(os.ReadFile(file)))), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], string(first)+" ") || !strings.HasPrefix(lines[1], string(second)+" ") {
+		t.Errorf("the file holds %q", lines)
+	}
+}
+
+// What a dashboard shows is what the status says.
+func TestMetrics(t *testing.T) {
+	w := newWorld(t)
+	tr := w.start(nil)
+	w.publish(w.alice, "cart: 2", map[string]string{"apps/cart.yaml": configMap("cart", "2")})
+	w.publish(w.nobody, "cart: 3", map[string]string{"apps/cart.yaml": configMap("cart", "3")})
+	w.once(tr)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(tr.Metrics()...)
+	for name, want := range map[string]float64{
+		"gate_commits_verified_total":  1,
+		"gate_revisions_refused_total": 1,
+		"gate_repository_refused":      1,
+		"gate_snapshot_objects":        1,
+		"gate_fetches_total":           1,
+	} {
+		if got := sum(t, registry, name); got != want {
+			t.Errorf("%s is %v, want %v", name, got, want)
+		}
+	}
+	if got, want := sum(t, registry, "gate_repository_heard_timestamp_seconds"), float64(tr.Status()[0].Heard.UnixMilli())/1000; got != want {
+		t.Errorf("heard at %v, want %v", got, want)
+	}
+}
+
+func sum(t *testing.T, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := 0.0
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				total += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return total
 }
