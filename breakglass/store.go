@@ -94,14 +94,7 @@ func (s *Store) Observe(g *v1alpha1.Grant, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	next := s.kept.clone()
-	if _, known := next.Uses[g.Name]; !known {
-		next.Uses[g.Name] = 0
-	}
-	if good.Revoked != "" && next.Ended[g.Name] == "" {
-		next.Ended[g.Name] = Revoked
-	}
-	if err := s.keep(next); err != nil && good.Revoked == "" {
+	if err := s.remember(good); err != nil && good.Revoked == "" {
 		return err // what cannot be remembered must not open: it could be used again
 	}
 	s.grants[g.Name] = good
@@ -109,6 +102,21 @@ func (s *Store) Observe(g *v1alpha1.Grant, now time.Time) error {
 		return ErrSpent
 	}
 	return nil
+}
+
+// remember makes durable that a grant was seen, and that it was revoked. mu is held.
+func (s *Store) remember(g *Grant) error {
+	_, known := s.kept.Uses[g.Name]
+	over := g.Revoked != "" && s.kept.Ended[g.Name] == ""
+	if known && !over {
+		return nil
+	}
+	next := s.kept.clone()
+	next.Uses[g.Name] += 0
+	if over {
+		next.Ended[g.Name] = Revoked
+	}
+	return s.keep(next)
 }
 
 // Forget ends a grant whose object is gone, for good: whoever brings the object again opens nothing. The error says that this could not be made

@@ -57,7 +57,7 @@ type gate struct {
 	// inventory is what policies see of the cluster; nil: no cluster.
 	inventory *watch.Inventory
 	scan      *scan.Scanner // nil: no cluster, or switched off
-	grants    *grantWatch   // nil: no cluster, or the configuration has no breakGlass
+	grants    *grantWatch   // nil: the configuration has no breakGlass
 	reviews   *http.Server
 	probes    *http.Server
 	reload    *certwatcher.CertWatcher // nil: the own authority issues certificates
@@ -238,7 +238,7 @@ func (g *gate) checks() []webhook.Check {
 			return "not every kind has been listed yet"
 		}})
 	}
-	if g.grants != nil {
+	if g.grants != nil && g.grants.watch != nil {
 		checks = append(checks, webhook.Check{Name: "grants", Missing: func() string {
 			if g.grants.watch.Synced() {
 				return ""
@@ -341,8 +341,7 @@ func (g *gate) run(ctx context.Context) error {
 		group.Go(func() error { g.scan.Run(ctx); return nil })
 	}
 	if g.grants != nil {
-		group.Go(func() error { g.grants.watch.Run(ctx); return nil })
-		group.Go(func() error { g.grants.keeper.run(ctx, g.grants.watch.Synced); return nil })
+		group.Go(func() error { return g.grants.run(ctx) })
 	}
 	if g.reload != nil {
 		group.Go(func() error { return g.reload.Start(ctx) })

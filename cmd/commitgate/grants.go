@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
@@ -23,44 +26,107 @@ const grantTick = 5 * time.Second
 // grantWatch is break-glass in a running gate.
 type grantWatch struct {
 	keeper *grantKeeper
-	watch  *watch.Grants
+	watch  *watch.Grants // nil: no cluster
 }
 
-// openGrants prepares break-glass, if the configuration says who may sign grants. Without a cluster, no grant is ever seen.
+// openGrants prepares break-glass, if the configuration says who may sign grants. Grants come from the cluster, and from files in the folder of
+// their counts (DATA/grants/*.yaml), for when the cluster cannot bring them.
 func (g *gate) openGrants(cfg *v1alpha1.Config, o serveOptions) (*breakglass.Store, error) {
 	authority, err := breakglass.NewAuthority(&cfg.Gate.Spec)
 	if err != nil || authority == nil {
 		return nil, err
 	}
-	store, err := breakglass.Open(authority, filepath.Join(o.data, "grants"))
-	if err != nil || o.noCluster {
-		return store, err
+	dir := filepath.Join(o.data, "grants")
+	store, err := breakglass.Open(authority, dir)
+	if err != nil {
+		return nil, err
+	}
+	keeper := newGrantKeeper(store, g.log, g.audit, dir)
+	g.grants = &grantWatch{keeper: keeper}
+	if o.noCluster {
+		return store, nil
 	}
 	cluster, err := restConfig(o.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	keeper := newGrantKeeper(store, g.log, g.audit)
-	w, err := watch.NewGrants(cluster, keeper.seen, keeper.gone)
-	if err != nil {
-		return nil, err
-	}
-	g.grants = &grantWatch{keeper, w}
-	return store, nil
+	g.grants.watch, err = watch.NewGrants(cluster, keeper.seen, keeper.gone)
+	return store, err
 }
 
-// grantKeeper hands the cluster's grants to the store, and notes in log and audit log when one opens or closes.
+// run watches until the context ends.
+func (w *grantWatch) run(ctx context.Context) error {
+	if w.watch == nil {
+		w.keeper.run(ctx, func() bool { return true })
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { w.watch.Run(ctx); return nil })
+	group.Go(func() error { w.keeper.run(ctx, w.watch.Synced); return nil })
+	return group.Wait()
+}
+
+// grantKeeper hands the cluster's grants and those in files to the store, and notes in log and audit log when one opens or closes.
 type grantKeeper struct {
 	store *breakglass.Store
 	log   *slog.Logger
 	audit *audit.Log
+	dir   string               // of grants in files
+	files map[string]grantFile // as last read, by path; owned by run
 
 	mu     sync.Mutex // guards states
 	states map[string]breakglass.State
 }
 
-func newGrantKeeper(store *breakglass.Store, log *slog.Logger, records *audit.Log) *grantKeeper {
-	return &grantKeeper{store: store, log: log, audit: records, states: map[string]breakglass.State{}}
+// grantFile is what a file held when it was last read.
+type grantFile struct{ content, grant string } // grant is its name, "" if it is none
+
+func newGrantKeeper(store *breakglass.Store, log *slog.Logger, records *audit.Log, dir string) *grantKeeper {
+	return &grantKeeper{store: store, log: log, audit: records, dir: dir, files: map[string]grantFile{}, states: map[string]breakglass.State{}}
+}
+
+// readFiles takes up the grants in files that are new or changed, and ends those whose file is gone.
+func (k *grantKeeper) readFiles() {
+	paths, err := filepath.Glob(filepath.Join(k.dir, "*.yaml"))
+	if err != nil {
+		k.log.Error("the folder of grants cannot be read", "err", err)
+		return
+	}
+	for path, was := range k.files {
+		if slices.Contains(paths, path) {
+			continue
+		}
+		delete(k.files, path)
+		if was.grant != "" {
+			k.gone(was.grant)
+		}
+	}
+	for _, path := range paths {
+		k.readFile(path)
+	}
+}
+
+// readFile takes up a grant in a file, if it is new or changed. What cannot be read, or is half written, ends nothing.
+func (k *grantKeeper) readFile(path string) {
+	was, known := k.files[path]
+	data, err := os.ReadFile(path)
+	if err != nil || known && was.content == string(data) {
+		if err != nil {
+			k.log.Warn("a grant cannot be read", "file", path, "err", err)
+		}
+		return
+	}
+	g, err := v1alpha1.ParseGrant(data)
+	if err != nil {
+		k.log.Warn("a file is no grant", "file", path, "err", err)
+		k.files[path] = grantFile{string(data), was.grant}
+		return
+	}
+	k.files[path] = grantFile{string(data), g.Name}
+	k.seen(g)
+	if was.grant != "" && was.grant != g.Name {
+		k.gone(was.grant)
+	}
 }
 
 func (k *grantKeeper) seen(g *v1alpha1.Grant) {
@@ -77,26 +143,28 @@ func (k *grantKeeper) gone(name string) {
 	k.note()
 }
 
-// run notes what time does to grants, and, once the cluster has been listed, which were deleted while the gate was down; until the context ends.
+// run notes what time does to grants and what lies in files, and, once the cluster has been listed, which grants were deleted while the gate was
+// down; until the context ends.
 func (k *grantKeeper) run(ctx context.Context, synced func() bool) {
 	tick := time.NewTicker(grantTick)
 	defer tick.Stop()
 	listed := false
 	for {
+		k.readFiles()
+		var err error
+		if !listed && synced() {
+			if err = k.store.Listed(); err == nil {
+				listed = true
+			}
+		}
+		if err = errors.Join(err, k.store.Settle(time.Now())); err != nil {
+			k.log.Error("the end of grants is not durable: after a restart they could be brought again", "err", err)
+		}
+		k.note()
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			var err error
-			if !listed && synced() {
-				if err = k.store.Listed(); err == nil {
-					listed = true
-				}
-			}
-			if err = errors.Join(err, k.store.Settle(time.Now())); err != nil {
-				k.log.Error("the end of grants is not durable: after a restart they could be brought again", "err", err)
-			}
-			k.note()
 		}
 	}
 }

@@ -29,9 +29,12 @@ spec:
 `
 
 // newTestGate is a gate that listens on ports of the system's choice and whose repository is nowhere.
-func newTestGate(t *testing.T) *gate {
+func newTestGate(t *testing.T) *gate { return newTestGateOf(t, testGate) }
+
+// newTestGateOf is such a gate with a configuration of its own.
+func newTestGateOf(t *testing.T, config string) *gate {
 	t.Helper()
-	cfg, err := v1alpha1.Parse("gate.yaml", []byte(testGate))
+	cfg, err := v1alpha1.Parse("gate.yaml", []byte(config))
 	if err != nil {
 		t.Fatal(err)
 	}

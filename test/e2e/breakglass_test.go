@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -95,6 +96,22 @@ func TestBreakGlassRevoked(t *testing.T) {
 		}
 		return nil
 	}))
+	refused(t, create(), "NotFromSyncAgent")
+
+	// Carol kept the file as it was before: deleted and created again, the grant stays over.
+	text, err := os.ReadFile(file)
+	check(t, err)
+	head, revocation, _ := strings.Cut(string(text), "\nrevocation:")
+	_, rest, found := strings.Cut(revocation, "\nsignatures:")
+	if !found {
+		t.Fatalf("the revocation is not in the file, before the signatures:\n%s", text)
+	}
+	check(t, os.WriteFile(file, []byte(head+"\nsignatures:"+rest), 0o600))
+	_, err = l.Cluster.Kubectl(ctx, l.CarolConfig, "", "delete", "grant", "inc-8")
+	check(t, err)
+	if out := run(t, l, 1, "breakglass", "apply", file, "--kubeconfig="+l.CarolConfig); !strings.Contains(out, "a grant of this name is over") {
+		t.Errorf("the refusal does not say why:\n%s", out)
+	}
 	refused(t, create(), "NotFromSyncAgent")
 	out := run(t, l, 0, "audit", "tail", l.Gate.AuditLog())
 	for _, word := range []string{"grant.opened", "grant.closed"} {
