@@ -82,6 +82,7 @@ func newRoot(name string) *cobra.Command {
 	root.AddCommand(
 		newServe(),
 		newReview(),
+		newRollout(),
 		newBreakglass(),
 		newAudit(),
 		newCheck(),
