@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 )
 
@@ -293,13 +294,22 @@ func (j *Joiner) refused(e *Event, record string) {
 		return
 	}
 	state := Rejected
-	if d := j.decisions[record]; d != nil {
+	switch d := j.decisions[record]; {
+	case d != nil:
 		j.meet(d)
 		if !d.allowed {
 			state = Refused
 		}
+	case j.saysRefused(e):
+		state = Refused
 	}
 	j.cfg.Outcome(outcomeOf(e, record, state))
+}
+
+// saysRefused tells whether the gate's annotations say that it refused: where the record itself is in a log that is not read.
+func (j *Joiner) saysRefused(e *Event) bool {
+	verdict := e.Annotations[j.cfg.Webhook+"/verdict"]
+	return verdict != "" && verdict != "allow" && e.Annotations[j.cfg.Webhook+"/mode"] == string(v1alpha1.ModeEnforce)
 }
 
 // persisted joins a change.
@@ -322,6 +332,9 @@ func (j *Joiner) persisted(e *Event, record string) {
 		f.Kind, f.What = UnknownRecord, "its annotation names a record that no log holds"
 		j.found(f)
 		return
+	case d == nil && j.saysRefused(e):
+		f.Kind, f.What = AgainstVerdict, "the gate refused it, and it was persisted all the same"
+		j.found(f)
 	case d != nil && !d.allowed:
 		j.meet(d)
 		f.Kind, f.What = AgainstVerdict, "the gate refused it, and it was persisted all the same"

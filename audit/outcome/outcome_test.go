@@ -142,6 +142,37 @@ func TestAGapInTheStreamIsFound(t *testing.T) {
 	}
 }
 
+// TestWithoutTheLogTheAnnotationSaysIt: the receiver knows the logs of other replicas by what their answers said only.
+func TestWithoutTheLogTheAnnotationSaysIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		verdict, mode string
+		code          int
+		state         string
+		finding       Kind
+	}{
+		"allowed and persisted":         {"allow", "Enforce", 200, Persisted, ""},
+		"refused by the gate":           {"deny", "Enforce", 403, Refused, ""},
+		"not yet, said the gate":        {"retry", "Enforce", 429, Refused, ""},
+		"refused by somebody else":      {"allow", "Enforce", 403, Rejected, ""},
+		"only warned, and persisted":    {"deny", "Warn", 200, Persisted, ""},
+		"refused and persisted":         {"deny", "Enforce", 200, Persisted, AgainstVerdict},
+		"only warned, refused by quota": {"deny", "Warn", 403, Rejected, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var state string
+			var finding Kind
+			j := NewJoiner(Config{Partial: true, Outcome: func(o Outcome) { state = o.State }, Finding: func(f Finding) { finding = f.Kind }})
+			j.Event(decode(t, event(func(e map[string]any) {
+				e["responseStatus"] = map[string]any{"code": c.code}
+				e["annotations"] = map[string]any{"gate.commitgate.dev/record": "R1", "gate.commitgate.dev/verdict": c.verdict, "gate.commitgate.dev/mode": c.mode}
+			})))
+			if state != c.state || finding != c.finding {
+				t.Errorf("%s, finding %q; want %s, %q", state, finding, c.state, c.finding)
+			}
+		})
+	}
+}
+
 // TestOneRequestMayHaveManyDecisions: the API server judges again when somebody else was faster, and judges each object of a
 // deletecollection; its event names the first decision only.
 func TestOneRequestMayHaveManyDecisions(t *testing.T) {
