@@ -231,6 +231,11 @@ gate:
   scope: Declared
   mode: Enforce
   exemptions: [{name: hpa, users: [x], fields: [spec.replicas], reason: autoscaling}]
+  window: 10m
+  breakGlass: {signers: [{principal: alice@example.org, ssh: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQyp2RdJIOZLgNgFOTKGdJ5RpsIQ4YzRiGZzrXQ1S0E"]}], threshold: 1}
+  dryRuns: [{kinds: [Deployment]}]
+dryRunRules: [{apiGroups: [apps], resources: [deployments]}]
+certificates: {source: certManager, certManager: {issuerRef: {name: ca, kind: ClusterIssuer}, caBundle: PEM}}
 `
 	for name, vals := range map[string]map[string]any{"the least": values(t, least), "everything": values(t, least, all)} {
 		t.Run(name, func(t *testing.T) {
@@ -250,8 +255,15 @@ gate:
 			if name == "the least" && cfg.Gate.Spec.Mode != v1alpha1.ModeAudit {
 				t.Errorf("mode %s after install: a new gate must not refuse before somebody says so", cfg.Gate.Spec.Mode)
 			}
-			if name == "everything" && len(cfg.Gate.Spec.Agents) != 5 {
-				t.Errorf("%d agents, want the four presets and one more", len(cfg.Gate.Spec.Agents))
+			if name == "the least" {
+				return
+			}
+			spec := cfg.Gate.Spec
+			if len(spec.Agents) != 5 {
+				t.Errorf("%d agents, want the four presets and one more", len(spec.Agents))
+			}
+			if len(spec.Exemptions) != 2 || len(spec.DryRuns) != 1 || spec.BreakGlass == nil || spec.Window.Minutes() != 10 {
+				t.Errorf("a value was lost: %+v", spec)
 			}
 		})
 	}
@@ -265,6 +277,11 @@ func TestChartRefuses(t *testing.T) {
 		"enforcing, but open while it is down": {"gate: {mode: Enforce}\nwebhook: {failurePolicy: Ignore}", "enforces nothing"},
 		"a value that nobody knows":            {`replica: 3`, "replica"},
 		"a mode that nobody knows":             {`gate: {mode: Off}`, "mode"},
+		"dry-runs without rights":              {`gate: {dryRuns: [{kinds: [Deployment]}]}`, "dryRunRules"},
+		"grants that are bound to no cluster":  {`gate: {cluster: "", breakGlass: {signers: []}}`, "gate.cluster"},
+		"an injector that may not inject":      {`certificates: {source: certManager}`, "caBundle"},
+		"an authority without its issuer":      {`certificates: {source: certManager, certManager: {caBundle: PEM}}`, "issuerRef"},
+		"a verb for the inventory":             {`policyInventory: [{apiGroups: [""], resources: [services], verbs: [delete]}]`, "verbs"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

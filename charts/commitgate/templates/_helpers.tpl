@@ -40,10 +40,35 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- toYaml (concat $agents .Values.agents) -}}
 {{- end }}
 
+{{- /* Secrets that are mounted as they are, by the name of their volume. */ -}}
+{{- define "commitgate.secrets" -}}
+{{- $secrets := dict -}}
+{{- with .Values.webhook.clientCASecret }}{{ $secrets = set $secrets "client-ca" . }}{{ end -}}
+{{- with .Values.audit.streamTokenSecret }}{{ $secrets = set $secrets "stream" . }}{{ end -}}
+{{- with .Values.verifiedKeySecret }}{{ $secrets = set $secrets "verified" . }}{{ end -}}
+{{- toYaml $secrets -}}
+{{- end }}
+
+{{- /* The user's, and that the Secret of the webhook's certificate may be renewed. */ -}}
+{{- define "commitgate.exemptions" -}}
+{{- $exemptions := .Values.gate.exemptions -}}
+{{- if eq .Values.certificates.source "certManager" -}}
+{{- $exemptions = append $exemptions (dict "name" "certificate-of-the-gate" "reason" "cert-manager renews the certificate of the gate's own webhook" "users" (list .Values.certificates.certManager.user) "namespaces" (list .Release.Namespace) "kinds" (list "Secret" "Certificate.cert-manager.io" "CertificateRequest.cert-manager.io" "Issuer.cert-manager.io") "subresources" (list "*")) -}}
+{{- end -}}
+{{- toYaml $exemptions -}}
+{{- end }}
+
 {{- /* Values that contradict each other are refused at install, with the reason. */ -}}
 {{- define "commitgate.check" -}}
 {{- if not .Values.repositories }}{{ fail "repositories: at least one trusted repository is required; see docs/configuration.md" }}{{ end -}}
 {{- if not .Values.gate.roots }}{{ fail "gate.roots: where in Git is this cluster declared? See docs/configuration.md" }}{{ end -}}
 {{- if eq (include "commitgate.agents" . | fromYamlArray | len) 0 }}{{ fail "no agent: enable one of presets, or list one under agents" }}{{ end -}}
 {{- if and (eq .Values.gate.mode "Enforce") (eq .Values.webhook.failurePolicy "Ignore") }}{{ fail "gate.mode Enforce with webhook.failurePolicy Ignore enforces nothing while the gate is down: choose Fail, or mode Warn" }}{{ end -}}
+{{- if and .Values.gate.dryRuns (not .Values.dryRunRules) }}{{ fail "gate.dryRuns without dryRunRules: the gate may not ask the API server about any resource" }}{{ end -}}
+{{- if and .Values.gate.breakGlass (not .Values.gate.cluster) }}{{ fail "gate.breakGlass needs gate.cluster: a grant is bound to it" }}{{ end -}}
+{{- if eq .Values.certificates.source "certManager" -}}
+{{- $cm := .Values.certificates.certManager -}}
+{{- if and .Values.selfProtection.enabled (not $cm.caBundle) }}{{ fail "certificates.certManager.caBundle: required with selfProtection, because cert-manager's injector may not change a guarded webhook configuration" }}{{ end -}}
+{{- if and $cm.caBundle (not $cm.issuerRef) }}{{ fail "certificates.certManager.caBundle needs issuerRef: whose authority is it?" }}{{ end -}}
+{{- end -}}
 {{- end }}

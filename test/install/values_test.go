@@ -1,0 +1,83 @@
+package install
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestChartValues: each value that stands for a flag or a right of the gate comes out as that.
+func TestChartValues(t *testing.T) {
+	objects, _, err := template(t, values(t, least, `
+policyInventory: [{apiGroups: [networking.k8s.io], resources: [ingresses]}]
+policyInventoryMemory: 512
+dryRunRules: [{apiGroups: [apps], resources: [deployments]}]
+webhook: {clientCASecret: api-server-ca}
+audit: {retention: 9600h, ship: "s3://evidence/prod", streamTokenSecret: stream-token}
+verifiedKeySecret: verified-key
+extraArgs: [--audit-seal-interval=10s]
+extraEnv: [{name: AWS_REGION, value: eu-central-1}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"ClusterRole commitgate-inventory": `[{"apiGroups":["networking.k8s.io"],"resources":["ingresses"],"verbs":["get","list","watch"]}]`,
+		"ClusterRole commitgate-dry-run":   `[{"apiGroups":["apps"],"resources":["deployments"],"verbs":["create","patch"]}]`,
+	} {
+		if objects[name] == nil || text(objects[name]["rules"]) != want {
+			t.Errorf("%s: %s, want %s", name, text(objects[name]), want)
+		}
+		if binding := strings.Replace(name, "ClusterRole", "ClusterRoleBinding", 1); objects[binding] == nil {
+			t.Errorf("no %s", binding)
+		}
+	}
+	pod := objects["StatefulSet commitgate"]["spec"].(object)["template"].(object)["spec"].(object)
+	container := pod["containers"].([]any)[0].(object)
+	for flag, secret := range map[string]string{
+		"--client-ca=/etc/commitgate-client-ca/ca.crt":      "api-server-ca",
+		"--audit-stream-token=/etc/commitgate-stream/token": "stream-token",
+		"--verified-key=/etc/commitgate-verified/key":       "verified-key",
+		"--inventory-memory=512":                            "",
+		"--audit-retention=9600h":                           "",
+		"--audit-ship=s3://evidence/prod":                   "",
+		"--audit-seal-interval=10s":                         "",
+	} {
+		if !slices.Contains(container["args"].([]any), any(flag)) {
+			t.Errorf("no %s in %s", flag, text(container["args"]))
+		}
+		if secret == "" {
+			continue
+		}
+		_, file, _ := strings.Cut(flag, "=")
+		dir := file[:strings.LastIndex(file, "/")]
+		name := strings.TrimPrefix(dir, "/etc/commitgate-")
+		if mounts := text(container["volumeMounts"]); !strings.Contains(mounts, `"mountPath":"`+dir+`","name":"`+name+`"`) {
+			t.Errorf("%s is not mounted: %s", dir, mounts)
+		}
+		if volumes := text(pod["volumes"]); !strings.Contains(volumes, `{"name":"`+name+`","secret":{"secretName":"`+secret+`"}}`) {
+			t.Errorf("%s is no volume: %s", secret, volumes)
+		}
+	}
+	if !strings.Contains(text(container["env"]), "AWS_REGION") {
+		t.Errorf("env: %s", text(container["env"]))
+	}
+}
+
+// TestChartCertManager: a guarded gate gets its certificate all the same, and nobody injects into the webhook's configuration.
+func TestChartCertManager(t *testing.T) {
+	objects, _, err := template(t, values(t, least, `certificates: {source: certManager, certManager: {issuerRef: {name: ca, kind: ClusterIssuer}, caBundle: PEM}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if guard := text(objects["ValidatingAdmissionPolicy commitgate-guards-itself"]); !strings.Contains(guard, "system:serviceaccount:cert-manager:cert-manager") {
+		t.Errorf("cert-manager may not write the Secret: %s", guard)
+	}
+	hook := text(objects["ValidatingWebhookConfiguration commitgate"])
+	if !strings.Contains(hook, `"caBundle":"UEVN"`) || strings.Contains(hook, "inject-ca-from") {
+		t.Errorf("want the given authority, and no injector: %s", hook)
+	}
+	if objects["Secret commitgate-ca"] != nil || objects["Certificate commitgate"] == nil || objects["Issuer commitgate"] != nil {
+		t.Error("want a Certificate of the given issuer, and no authority of our own")
+	}
+}
