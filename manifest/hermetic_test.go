@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
@@ -101,4 +103,63 @@ func TestAKustomizationNeitherRunsNorFetchesAnything(t *testing.T) {
 	if got := touched(); err == nil || got == "0 requests; run: []" {
 		t.Errorf("kustomize by itself: %v; %s: this test proves nothing", err, got)
 	}
+}
+
+// guardedTree fails the test that asks it for what is no path of a tree.
+type guardedTree struct {
+	fstest.MapFS
+	t *testing.T
+}
+
+func (g guardedTree) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		g.t.Errorf("kustomize was shown %q", name)
+	}
+	return g.MapFS.Open(name)
+}
+
+// FuzzKustomization: whatever a kustomization says, it builds or is refused, the same each time, and nothing but the tree is read.
+func FuzzKustomization(f *testing.F) {
+	names, err := filepath.Glob("testdata/kustomize/*.txtar")
+	check(f, err)
+	for _, name := range names {
+		archive, err := txtar.ParseFile(name)
+		check(f, err)
+		for _, file := range archive.Files {
+			if strings.HasSuffix(file.Name, "prod/kustomization.yaml") {
+				f.Add(file.Data)
+			}
+		}
+	}
+	for _, seed := range []string{
+		"resources: [../../etc/passwd, /etc/passwd, ~/x, 'a.yaml?x=y', a.yaml//b]", "components: [.]", "resources: [..]", "configMapGenerator: [{name: a, files: [../../../etc/passwd]}]",
+		"openapi: {path: /}", "patches: [{path: ''}]", "transformers: [a.yaml, .]", "generators: ['apiVersion: builtin\nkind: X']", "resources: [a.yaml]\nvars: [{name: A}]", "a: &a [*a]",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, kustomization []byte) {
+		build := func() string {
+			tree := guardedTree{fstest.MapFS{
+				"prod/kustomization.yaml": {Data: kustomization},
+				"prod/a.yaml":             {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")},
+				"base/kustomization.yaml": {Data: []byte("resources: [web.yaml]\n")},
+				"base/web.yaml":           {Data: []byte("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n")},
+			}, t}
+			docs, inputs, err := kustomizeBuild(t.Context(), tree, "prod", Limits{Files: 100}.withDefaults())
+			for _, p := range inputs {
+				if !fs.ValidPath(string(p)) {
+					t.Errorf("%q is an input", p)
+				}
+			}
+			for _, doc := range docs {
+				if !fs.ValidPath(string(doc.path)) {
+					t.Errorf("a document comes from %q", doc.path)
+				}
+			}
+			return fmt.Sprintf("%v %v", contents(docs), err != nil)
+		}
+		if first, second := build(), build(); first != second {
+			t.Errorf("it builds %s, and then %s", first, second)
+		}
+	})
 }
