@@ -116,6 +116,16 @@ func TestJudge(t *testing.T) {
 			g.Spec.Groups = []string{"system:authenticated"}
 			return r.signed(g, r.alice, r.bob)
 		}, "is everybody"},
+		"an operation in lower case, which would cover nothing": {func() *v1alpha1.Grant {
+			g := incident()
+			g.Spec.Operations = []string{"update"}
+			return r.signed(g, r.alice, r.bob)
+		}, `operation "update": want`},
+		"a pattern that never matches": {func() *v1alpha1.Grant {
+			g := incident()
+			g.Spec.Names = []string{"cart["}
+			return r.signed(g, r.alice, r.bob)
+		}, `pattern "cart["`},
 		"for longer than the gate allows": {func() *v1alpha1.Grant {
 			g := incident()
 			g.Spec.Until = metav1.NewTime(begin.Add(24 * time.Hour))

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/signing"
@@ -143,14 +146,23 @@ func everybody() []string {
 
 // check holds a grant to its bounds.
 func (a *Authority) check(g *v1alpha1.Grant) error {
+	problems := []error{Check(g)}
+	if g.Spec.Cluster != a.cluster {
+		problems = append(problems, fmt.Errorf("it is for cluster %q, this is %q", g.Spec.Cluster, a.cluster))
+	}
+	if length := g.Spec.Until.Sub(g.Spec.From.Time); length > a.longest {
+		problems = append(problems, fmt.Errorf("it lasts %s, more than %s", length, a.longest))
+	}
+	return errors.Join(problems...)
+}
+
+// Check tells what is wrong with a grant wherever it is used, so that nobody signs what would open nothing: all problems, nil if there is none.
+func Check(g *v1alpha1.Grant) error {
 	s := &g.Spec
 	var problems []error
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if g.Name == "" {
-		problem("it has no name")
-	}
-	if s.Cluster != a.cluster {
-		problem("it is for cluster %q, this is %q", s.Cluster, a.cluster)
+	if len(validation.IsDNS1123Subdomain(g.Name)) > 0 {
+		problem("its name %q is no name of an object: want lower-case letters, digits, - and .", g.Name)
 	}
 	if len(s.Users)+len(s.Groups) == 0 {
 		problem("it is for nobody: want users or groups")
@@ -165,8 +177,21 @@ func (a *Authority) check(g *v1alpha1.Grant) error {
 			problem("user %q: names are exact, not patterns", user)
 		}
 	}
+	if s.Cluster == "" {
+		problem("cluster is required")
+	}
 	if len(s.Namespaces) == 0 || len(s.Kinds) == 0 || len(s.Operations) == 0 {
 		problem("namespaces, kinds and operations are required: it covers nothing")
+	}
+	for _, o := range s.Operations {
+		if !slices.Contains([]string{"CREATE", "UPDATE", "DELETE", "CONNECT", "*"}, o) {
+			problem("operation %q: want CREATE, UPDATE, DELETE, CONNECT or *", o)
+		}
+	}
+	for _, p := range slices.Concat(s.Namespaces, s.Names, s.Subresources) {
+		if _, err := path.Match(p, ""); err != nil {
+			problem("pattern %q: %w", p, err)
+		}
 	}
 	if s.Reason == "" || s.RequestedBy == "" {
 		problem("reason and requestedBy are required")
@@ -174,11 +199,8 @@ func (a *Authority) check(g *v1alpha1.Grant) error {
 	if s.Uses < 0 {
 		problem("uses: negative")
 	}
-	switch length := s.Until.Sub(s.From.Time); {
-	case s.From.IsZero() || s.Until.IsZero() || length <= 0:
+	if s.From.IsZero() || s.Until.IsZero() || !s.From.Time.Before(s.Until.Time) {
 		problem("from and until are required, in this order")
-	case length > a.longest:
-		problem("it lasts %s, more than %s", length, a.longest)
 	}
 	return errors.Join(problems...)
 }

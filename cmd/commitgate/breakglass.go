@@ -56,6 +56,9 @@ objects, and --subresource must name what CONNECT is about (exec).`,
 				return usage("--for is required: 1h")
 			}
 			g.Spec.From, g.Spec.Until = metav1.NewTime(begin), metav1.NewTime(begin.Add(length))
+			if err := breakglass.Check(g); err != nil {
+				return usage("nobody should sign this:\n%w", err)
+			}
 			return writeGrant(cmd.OutOrStdout(), output, g)
 		},
 	}
@@ -63,7 +66,7 @@ objects, and --subresource must name what CONNECT is about (exec).`,
 	f.StringVar(&s.Cluster, "cluster", "", "spec.cluster of the gate; the grant is good nowhere else")
 	f.StringSliceVar(&s.Users, "user", nil, "exact user names")
 	f.StringSliceVar(&s.Groups, "group", nil, "exact group names")
-	f.StringSliceVar(&s.Namespaces, "namespace", nil, "patterns of namespaces; '' stands for cluster-scoped objects")
+	f.StringArrayVar(&s.Namespaces, "namespace", nil, "pattern of namespaces, one each time; '' stands for cluster-scoped objects")
 	f.StringSliceVar(&s.Kinds, "kind", nil, "Kind or Kind.group; * is every kind")
 	f.StringSliceVar(&s.Names, "name", nil, "patterns of names (default every name)")
 	f.StringSliceVar(&s.Operations, "operation", nil, "CREATE, UPDATE, DELETE, CONNECT; * is all")
