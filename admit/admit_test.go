@@ -42,7 +42,7 @@ spec:
 
 // world is a gate with declared objects, for tests.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	gate  *Gate
 	types *account.Types
 	World
@@ -50,7 +50,7 @@ type world struct {
 	loose bool // kinds without a schema may be declared
 }
 
-func newWorld(t *testing.T, config string, declared ...string) *world {
+func newWorld(t testing.TB, config string, declared ...string) *world {
 	t.Helper()
 	cfg, err := v1alpha1.Parse("gate.yaml", []byte(config))
 	if err != nil {
@@ -89,7 +89,7 @@ func (w *world) decide(r *Request) Decision {
 	return w.gate.Decide(context.Background(), r, w.World)
 }
 
-func object(t *testing.T, text string) map[string]any {
+func object(t testing.TB, text string) map[string]any {
 	t.Helper()
 	var m map[string]any
 	if err := yaml.Unmarshal([]byte(text), &m); err != nil {
@@ -137,7 +137,7 @@ data: {color: blue}
 `
 
 // applied is an object as the API server shows it after the agent applied it.
-func applied(t *testing.T, text string) map[string]any {
+func applied(t testing.TB, text string) map[string]any {
 	m := object(t, text)
 	meta := m["metadata"].(map[string]any)
 	labels, _ := meta["labels"].(map[string]any)
