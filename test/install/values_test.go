@@ -13,7 +13,7 @@ policyInventory: [{apiGroups: [networking.k8s.io], resources: [ingresses]}]
 policyInventoryMemory: 512
 dryRunRules: [{apiGroups: [apps], resources: [deployments]}]
 webhook: {clientCASecret: api-server-ca}
-audit: {retention: 9600h, ship: "s3://evidence/prod", streamTokenSecret: stream-token}
+audit: {retention: 9600h, ship: "s3://evidence/prod", streamTokenSecret: stream-token, digestKeySecret: digest-key}
 verifiedKeySecret: verified-key
 extraArgs: [--audit-seal-interval=10s]
 extraEnv: [{name: AWS_REGION, value: eu-central-1}]
@@ -37,6 +37,7 @@ extraEnv: [{name: AWS_REGION, value: eu-central-1}]
 	for flag, secret := range map[string]string{
 		"--client-ca=/etc/commitgate-client-ca/ca.crt":      "api-server-ca",
 		"--audit-stream-token=/etc/commitgate-stream/token": "stream-token",
+		"--audit-digest-key=/etc/commitgate-digest/key":     "digest-key",
 		"--verified-key=/etc/commitgate-verified/key":       "verified-key",
 		"--inventory-memory=512":                            "",
 		"--audit-retention=9600h":                           "",

@@ -45,6 +45,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $secrets := dict -}}
 {{- with .Values.webhook.clientCASecret }}{{ $secrets = set $secrets "client-ca" . }}{{ end -}}
 {{- with .Values.audit.streamTokenSecret }}{{ $secrets = set $secrets "stream" . }}{{ end -}}
+{{- with .Values.audit.digestKeySecret }}{{ $secrets = set $secrets "digest" . }}{{ end -}}
 {{- with .Values.verifiedKeySecret }}{{ $secrets = set $secrets "verified" . }}{{ end -}}
 {{- toYaml $secrets -}}
 {{- end }}
