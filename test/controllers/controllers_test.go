@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/test/cluster"
@@ -24,7 +25,7 @@ func TestEverythingThatControllersDoForGitPasses(t *testing.T) {
 
 func life(t *testing.T, c cluster.Config) {
 	g := start(t, c, "")
-	g.startMachine()
+	m := g.startMachine()
 	k := g.person("flux")
 	shop, widget := read(t, "shop.yaml"), read(t, "widget.yaml")
 
@@ -61,9 +62,35 @@ func life(t *testing.T, c cluster.Config) {
 	g.declare(rolled, widget)
 	k.apply(rolled)
 	k.becomes("deployment/web={.status.readyReplicas} {.status.updatedReplicas} {.status.replicas}", "3 3 3")
-	k.becomes("statefulset/db={.status.updatedReplicas} {.status.currentRevision}", "2 "+k.get("statefulset/db={.status.updateRevision}"))
+	k.becomes("pods={.items[?(@.metadata.labels.app=='db')].spec.containers[0].image}", "registry.example/db:2 registry.example/db:2")
+	k.becomes("statefulset/db={.status.readyReplicas} {.status.replicas}", "2 2")
 	k.becomes("daemonset/log={.status.updatedNumberScheduled}", "1")
 	g.expectNoRefusals("a new version rolls out")
+
+	held := strings.NewReplacer("db:2", "db:3", "  serviceName: db\n", "  serviceName: db\n  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 2}}\n").Replace(rolled)
+	g.declare(held, widget)
+	k.apply(held)
+	before := k.get("pod/db-0={.metadata.uid}")
+	if err := m.kubelet.CoreV1().Pods("shop").Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	g.eventually("the pod is remade from the older revision", func() error {
+		if now := k.get("pod/db-0={.metadata.uid} {.spec.containers[0].image} {.status.phase}"); !strings.HasSuffix(now, " registry.example/db:2 Running") || strings.HasPrefix(now, before) {
+			return errors.New(now)
+		}
+		return nil
+	})
+	g.expectNoRefusals("a rollout is held back")
+
+	orphans := []string{"name: scaled, namespace: shop}\nspec:\n  selector", "kind: DaemonSet"}
+	g.declare(without(held, orphans...), widget)
+	k.run("delete", "deployment/scaled", "daemonset/log", "--cascade=orphan")
+	k.becomes("replicasets={.items[?(@.metadata.labels.app=='scaled')].metadata.ownerReferences}", "")
+	g.declare(held, widget)
+	k.apply(held)
+	k.becomes("replicasets={.items[?(@.metadata.labels.app=='scaled')].metadata.ownerReferences[0].kind}", "Deployment")
+	k.becomes("daemonset/log={.status.numberReady}", "1")
+	g.expectNoRefusals("orphans are adopted")
 
 	g.declare("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}")
 	k.run("delete", "deployment/web", "--cascade=background", "--wait=false")
@@ -84,6 +111,17 @@ func life(t *testing.T, c cluster.Config) {
 	for _, line := range slices.Sorted(maps.Keys(g.asked)) {
 		t.Logf("%5d %s", g.asked[line], line)
 	}
+}
+
+// without leaves out the documents that hold one of these texts.
+func without(documents string, texts ...string) string {
+	var kept []string
+	for _, d := range strings.Split(documents, "\n---\n") {
+		if !slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(d, text) }) {
+			kept = append(kept, d)
+		}
+	}
+	return strings.Join(kept, "\n---\n")
 }
 
 func read(t *testing.T, file string) string {

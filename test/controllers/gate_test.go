@@ -208,6 +208,20 @@ func (g *gate) expectNoRefusals(when string) {
 	}
 }
 
+// logNotYet says who was told to wait, and how often: what a controller waits for too long looks like a program that hangs.
+func (g *gate) logNotYet() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for who, n := range g.asked {
+		if strings.Contains(who, string(v1alpha1.ReasonOwnerUnknown)) || strings.Contains(who, string(v1alpha1.ReasonNotReady)) {
+			g.t.Logf("not yet, %d times: %s", n, who)
+		}
+	}
+	if pods, err := g.cluster.Kubectl(g.t.Context(), g.person("admin").kubeconfig, "", "get", "pods", "--all-namespaces", "-o", "wide"); err == nil {
+		g.t.Log(pods)
+	}
+}
+
 // register puts the gate in front of everything but itself, as config/webhook does.
 func (g *gate) register(server *httptest.Server) {
 	g.t.Helper()
@@ -326,7 +340,7 @@ func parse(t *testing.T, text string) map[string]any {
 // eventually tries until it succeeds. It has a bound so that a defect ends a test rather than hangs it.
 func (g *gate) eventually(what string, try func() error) {
 	g.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(4 * time.Minute)
 	for {
 		err := try()
 		if err == nil {
@@ -334,6 +348,7 @@ func (g *gate) eventually(what string, try func() error) {
 		}
 		if time.Now().After(deadline) {
 			g.expectNoRefusals(what)
+			g.logNotYet()
 			g.t.Fatalf("%s: %v", what, err)
 		}
 		time.Sleep(100 * time.Millisecond)
