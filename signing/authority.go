@@ -24,6 +24,7 @@ type Authority struct {
 	anchor     git.ID
 	full       bool     // merged-in commits must be signed too
 	listPath   git.Path // "" if the list is in the configuration only
+	policies   []git.Path
 	rules      []rule
 	base       *list // the configuration's signers
 	revoked    revocations
@@ -43,7 +44,9 @@ type Authority struct {
 }
 
 // NewAuthority works out what a configuration says of signers and rules. The error lists all that is wrong with it, by field.
-func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec) (*Authority, error) {
+//
+// policies are the folders of the repository that hold policies: like the signer list, they take two people unless a rule is about them.
+func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec, policies ...git.Path) (*Authority, error) {
 	a := &Authority{repository: repository, branch: spec.Branch, full: spec.History == v1alpha1.HistoryFull, lists: map[git.ID]*list{}}
 	var problems, errs []error
 	var err error
@@ -70,7 +73,8 @@ func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec) (*Auth
 			problems = append(problems, err)
 		}
 	}
-	if a.digest, err = rulesDigest(spec, trustedRoot); err != nil {
+	a.policies = policies
+	if a.digest, err = rulesDigest(spec, trustedRoot, policies); err != nil {
 		problems = append(problems, err)
 	}
 	if len(spec.Signers) == 0 && spec.AllowedSigners == "" {

@@ -16,6 +16,7 @@ import (
 
 // scene is a repository with people who may sign, and what was verified of it.
 type scene struct {
+	policies []git.Path
 	*testing.T
 	forge *forge.Forge
 	repo  *forge.Repository
@@ -105,7 +106,7 @@ func (s *scene) open() *mirror.Repository {
 
 func (s *scene) authority() *signing.Authority {
 	s.Helper()
-	a := must(signing.NewAuthority("shop", s.spec))(s)
+	a := must(signing.NewAuthority("shop", s.spec, s.policies...))(s)
 	a.Clock = func() time.Time { return s.now }
 	return a
 }

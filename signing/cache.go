@@ -65,11 +65,14 @@ func (a *Authority) UseCache(file string, key []byte) error {
 }
 
 // rulesDigest names what verdicts depend on beside the history.
-func rulesDigest(spec v1alpha1.TrustedRepositorySpec, trustedRoot []byte) ([sha256.Size]byte, error) {
+func rulesDigest(spec v1alpha1.TrustedRepositorySpec, trustedRoot []byte, policies []git.Path) ([sha256.Size]byte, error) {
 	spec.URL, spec.Aliases, spec.Branch, spec.Anchor = "", nil, "", v1alpha1.Anchor{} // where history comes from and begins; ids say the rest
 	spec.Interval.Duration, spec.StaleAfter.Duration = 0, 0
 	spec.SigstoreTrustedRoot = string(trustedRoot)
-	text, err := json.Marshal(spec)
+	text, err := json.Marshal(struct {
+		Spec     v1alpha1.TrustedRepositorySpec
+		Policies []git.Path
+	}{spec, policies})
 	if err != nil {
 		return [sha256.Size]byte{}, err
 	}

@@ -65,8 +65,13 @@ func (r *rule) covers(p git.Path) bool {
 	return slices.ContainsFunc(r.paths, func(pattern string) bool { return matchPath(pattern, string(p)) })
 }
 
-// names tells whether a rule has a path word for word.
-func (r *rule) names(p git.Path) bool { return slices.Contains(r.paths, string(p)) }
+// names tells whether a rule is about a path: it has it word for word, or a pattern below it.
+func (r *rule) names(p git.Path) bool {
+	if p == "." {
+		return r.number != 0 // everything is policies: every rule is about them
+	}
+	return slices.ContainsFunc(r.paths, func(pattern string) bool { return pattern == string(p) || strings.HasPrefix(pattern, string(p)+"/") })
+}
 
 // counts tells whether somebody's signature counts for this rule. A forge's does only if the rule has its name word for word.
 func (r *rule) counts(p Principal, forge bool) bool {
@@ -95,6 +100,17 @@ func (r *rule) who() string {
 	return strings.Join(r.principals, ", ")
 }
 
+// guarded is what makes a path one of those that take two people: the signer list, or the folder of policies that it is in; "" if nothing does.
+func (a *Authority) guarded(p git.Path) git.Path {
+	if a.listPath != "" && p == a.listPath {
+		return a.listPath
+	}
+	if i := slices.IndexFunc(a.policies, func(folder git.Path) bool { return folder.Contains(p) }); i >= 0 {
+		return a.policies[i]
+	}
+	return ""
+}
+
 // ruleFor finds the rule for a path, judged by a list; nil if nobody may change it.
 func (a *Authority) ruleFor(p git.Path, l *list) *rule {
 	i := slices.IndexFunc(a.rules, func(r rule) bool { return r.covers(p) })
@@ -102,10 +118,11 @@ func (a *Authority) ruleFor(p git.Path, l *list) *rule {
 		return nil
 	}
 	r := &a.rules[i]
-	if a.listPath == "" || p != a.listPath || r.names(p) {
+	guarded := a.guarded(p)
+	if guarded == "" || r.names(guarded) {
 		return r
 	}
-	// The list decides everything that follows, so no single key may change it while there are two people.
+	// The list decides everything that follows, and policies what passes, so no single key may change them while there are two people.
 	strict := *r
 	if r.threshold < 2 && (l.open || len(slices.DeleteFunc(slices.Clone(l.people), func(p Principal) bool { return !r.counts(p, false) })) > 1) {
 		strict.threshold = 2

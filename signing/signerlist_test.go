@@ -344,3 +344,36 @@ func TestExpiryIsJudgedByWhenTheGateSawIt(t *testing.T) {
 	s.now = s.now.Add(2 * time.Hour)
 	s.refuses(late, signing.CauseExpired, "ada@example.org only until")
 }
+
+// Who could change a policy alone could let everything pass.
+func TestPoliciesTakeTwoPeople(t *testing.T) {
+	t.Parallel()
+	const file, rule = "policies/images.rego", "package commitgate"
+	t.Run("one of two is not enough", func(t *testing.T) {
+		s := newScene(t)
+		s.policies = []git.Path{"policies"}
+		s.commit(s.ada, map[string]string{"apps/cart.yaml": "v1"})
+		s.refuses(s.commit(s.ada, map[string]string{file: rule}), signing.CauseTooFew)
+	})
+	t.Run("two are", func(t *testing.T) {
+		s := newScene(t)
+		s.policies = []git.Path{"policies"}
+		s.branch("images", "HEAD")
+		s.commit(s.ada, map[string]string{file: rule})
+		s.merge(s.bob, "images")
+		s.accepts()
+	})
+	t.Run("a rule about them decides", func(t *testing.T) {
+		s := newScene(t)
+		s.policies = []git.Path{"policies"}
+		s.spec.Rules = []v1alpha1.Rule{{Paths: []string{"policies/**"}, Principals: []string{"ada@example.org"}}, {}}
+		s.commit(s.ada, map[string]string{file: rule})
+		s.accepts()
+	})
+	t.Run("who is alone may", func(t *testing.T) {
+		s := newScene(t)
+		s.policies, s.spec.Signers = []git.Path{"policies"}, s.spec.Signers[:1]
+		s.commit(s.ada, map[string]string{file: rule})
+		s.accepts()
+	})
+}

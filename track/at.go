@@ -108,6 +108,7 @@ func refusedBuild(repositories []v1alpha1.TrustedRepository, sources map[string]
 type local struct {
 	*mirror.Repository
 	line
+	policies []git.Path
 }
 
 func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) (*local, error) {
@@ -122,7 +123,7 @@ func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) 
 	if err != nil {
 		return nil, fmt.Errorf("repository %s: %w", r.Name, err)
 	}
-	l := &local{Repository: repo, line: line{keep: true}}
+	l := &local{Repository: repo, line: line{keep: true}, policies: PolicyFolders(cfg.Gate, r.Name)}
 	if err := l.reach(ctx, r, cfg.Revisions[r.Name], cfg.Vouch); err != nil {
 		return nil, errors.Join(err, repo.Close())
 	}
@@ -138,7 +139,7 @@ func (l *local) reach(ctx context.Context, r v1alpha1.TrustedRepository, revisio
 	if vouch {
 		r.Spec.Anchor.Commit, r.Spec.SignerList = string(tip), ""
 	}
-	if l.authority, err = signing.NewAuthority(r.Name, r.Spec); err != nil {
+	if l.authority, err = signing.NewAuthority(r.Name, r.Spec, l.policies...); err != nil {
 		return fmt.Errorf("repository %s: %w", r.Name, err)
 	}
 	if err := l.begin(ctx, l.Repository); err != nil {

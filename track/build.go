@@ -135,3 +135,14 @@ func (b *builder) compile(ctx context.Context, prev *built, sources map[string]*
 	set, err := policy.Load(ctx, folders...)
 	return set, ids, err
 }
+
+// PolicyFolders are the folders of a repository that hold policies, as a gate's configuration names them.
+func PolicyFolders(gate v1alpha1.GateSpec, repository string) []git.Path {
+	var folders []git.Path
+	for _, p := range gate.Policies {
+		if path, err := git.ParsePath(p.Path); err == nil && p.Repository == repository {
+			folders = append(folders, path)
+		}
+	}
+	return folders
+}

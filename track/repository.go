@@ -45,8 +45,8 @@ type repository struct {
 	fetchError            string // of the last fetch
 }
 
-func newRepository(r v1alpha1.TrustedRepository, m *mirror.Mirror, was repoState, s *seen, now func() time.Time) (*repository, error) {
-	a, err := signing.NewAuthority(r.Name, r.Spec)
+func newRepository(r v1alpha1.TrustedRepository, policies []git.Path, m *mirror.Mirror, was repoState, s *seen, now func() time.Time) (*repository, error) {
+	a, err := signing.NewAuthority(r.Name, r.Spec, policies...)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func (t *Tracker) newRepository(r v1alpha1.TrustedRepository) (*repository, erro
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
-	repo, err := newRepository(r, m, was, seen, t.cfg.Now)
+	repo, err := newRepository(r, PolicyFolders(t.cfg.Gate, r.Name), m, was, seen, t.cfg.Now)
 	if err == nil && t.cfg.CacheKey != nil {
 		err = repo.authority.UseCache(filepath.Join(t.cfg.Dir, "verified-"+r.Name), t.cfg.CacheKey)
 	}

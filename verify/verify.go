@@ -29,6 +29,8 @@ type Options struct {
 	Name string
 	// Spec are signers and rules. Its anchor may be missing.
 	Spec v1alpha1.TrustedRepositorySpec
+	// Policies are the folders of policies, which take two people unless a rule is about them.
+	Policies []git.Path
 	// Where is a work tree, a bare repository, a bundle, or a URL to fetch from.
 	Where string
 	// Anchor is a revision to begin at, instead of the configuration's anchor; without either it is the line's root commit.
@@ -99,7 +101,7 @@ func Verify(ctx context.Context, o Options) (*Report, error) {
 		return nil, err
 	}
 	o.Spec.Anchor.Commit = string(r.Anchor)
-	authority, err := signing.NewAuthority(o.Name, o.Spec)
+	authority, err := signing.NewAuthority(o.Name, o.Spec, o.Policies...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}

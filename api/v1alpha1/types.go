@@ -224,7 +224,8 @@ type GateSpec struct {
 	// applies has no other reason: what comes back is what this cluster's mutating admission adds. With none, the gate never writes, not even to try.
 	// +kubebuilder:validation:MaxItems=256
 	DryRuns []DryRun `json:"dryRuns,omitempty"`
-	// Policies are folders of trusted repositories that hold Rego.
+	// Policies are folders of trusted repositories that hold Rego. Unless a rule of the repository is about such a folder, a change in it takes two signers
+	// (one, if there is only one).
 	Policies []PolicySource `json:"policies,omitempty"`
 	// Window is how long a superseded revision is still accepted from an agent that lags behind; 5m if it is not set.
 	Window metav1.Duration `json:"window,omitempty"`

@@ -14,6 +14,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/signing"
+	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/verify"
 )
 
@@ -137,6 +138,9 @@ func (f *verifyFlags) signers(o *verify.Options, stderr io.Writer) error {
 			return err
 		}
 		o.Name, o.Spec = r.Name, r.Spec
+		if cfg, err := v1alpha1.Load(f.config); err == nil { // without a Gate there are no policies
+			o.Policies = track.PolicyFolders(cfg.Gate.Spec, r.Name)
+		}
 		return nil
 	}
 	if f.allowedSigners != "" {
