@@ -95,7 +95,17 @@ func Shipped(namespace string) []Exclusion {
 		{Group: "authentication.k8s.io", Why: "access reviews"},
 		{Group: "authorization.k8s.io", Why: "access reviews"},
 	}
-	for _, resource := range []string{"pods", "endpoints", "replicasets", "statefulsets", "controllerrevisions"} {
+	for _, x := range []Exclusion{
+		{Resource: "nodes", UserPrefix: "system:node:"},
+		{Resource: "nodes", User: "system:kube-controller-manager"},
+		{Resource: "nodes", User: "system:serviceaccount:kube-system:node-controller"},
+		{Resource: "serviceaccounts", Subresource: "token", Namespace: "kube-system", UserPrefix: "system:node:"},
+	} {
+		x.Why = "what nodes need before any pod can run"
+		out = append(out, x)
+	}
+	out = append(out, Exclusion{Resource: "serviceaccounts", Subresource: "token", Namespace: namespace, Why: "the gate's own namespace: guarded by an admission policy"})
+	for _, resource := range []string{"pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions"} {
 		out = append(out, Exclusion{Resource: resource, Namespace: namespace, Why: "the gate's own namespace: guarded by an admission policy"})
 	}
 	return out

@@ -234,7 +234,7 @@ func TestWhatTheShippedWebhookLeavesOut(t *testing.T) {
 			names = append(names, strings.TrimSpace(name))
 		}
 	}
-	if want := []string{"no-leases-of-components", "no-events", "no-access-reviews", "not-the-gate-itself"}; !slices.Equal(names, want) {
+	if want := []string{"no-leases-of-components", "no-events", "no-access-reviews", "no-nodes-of-components", "no-tokens-of-system-pods", "not-the-gate-itself"}; !slices.Equal(names, want) {
 		t.Errorf("its conditions are %v, and Shipped knows %v", names, want)
 	}
 	for name, c := range map[string]struct {
@@ -249,6 +249,10 @@ func TestWhatTheShippedWebhookLeavesOut(t *testing.T) {
 		"a secret in its namespace":     {"mallory", "", "secrets", "commitgate", false},
 		"a deployment in its namespace": {"mallory", "apps", "deployments", "commitgate", false},
 		"a pod of somebody":             {"mallory", "", "pods", "shop", false},
+		"a claim of the gate":           {"mallory", "", "persistentvolumeclaims", "commitgate", true},
+		"a claim of somebody":           {"mallory", "", "persistentvolumeclaims", "shop", false},
+		"a node that reports itself":    {"system:node:n1", "", "nodes", "", true},
+		"a node, by somebody":           {"mallory", "", "nodes", "", false},
 	} {
 		e := Event{User: User{Username: c.user}, ObjectRef: &ObjectRef{APIGroup: c.group, Resource: c.resource, Namespace: c.namespace}}
 		if got := slices.ContainsFunc(Shipped("commitgate"), func(x Exclusion) bool { return x.covers(&e) }); got != c.out {

@@ -35,7 +35,7 @@ func TestInstalled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file, err := c.Kubeconfig(name, user)
+		file, err := c.Kubeconfig(strings.ReplaceAll(name, ":", "-"), user) // a colon separates files in KUBECONFIG
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,6 +103,51 @@ func TestInstalled(t *testing.T) {
 	})
 	if err != nil {
 		t.Errorf("the StatefulSet controller cannot make the gate's pods: %v", err)
+	}
+	everythingDown(t, c, installer, kubeconfig("mallory", "system:masters"), kubeconfig("system:node:n1", "system:nodes", "system:masters"))
+}
+
+// everythingDown puts the webhook in front of the API server while nobody answers it: nothing may change but what the gate needs to come back.
+func everythingDown(t *testing.T, c *cluster.Cluster, installer, somebody, node string) {
+	t.Helper()
+	ctx := t.Context()
+	must := func(who string, args ...string) {
+		t.Helper()
+		if out, err := c.Kubectl(ctx, who, "", args...); err != nil {
+			t.Errorf("kubectl %v: %v\n%s", args, err, out)
+		}
+	}
+	must(installer, "apply", "--server-side", "--filename=../../config/webhook/webhook.yaml")
+	err := eventually(ctx, func() error {
+		_, err := c.Kubectl(ctx, somebody, "", "--namespace=default", "create", "configmap", "other", "--dry-run=server")
+		if err == nil {
+			return errors.New("a change passes though nobody answers")
+		}
+		if !strings.Contains(err.Error(), "gate.commitgate.dev") {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(node, "create", "--filename=testdata/node.yaml")
+	must(node, "label", "node", "n1", "topology.kubernetes.io/zone=a")
+	must(installer, "--namespace=commitgate", "scale", "statefulset", "commitgate", "--replicas=4")
+	err = eventually(ctx, func() error {
+		_, err := c.Kubectl(ctx, installer, "", "--namespace=commitgate", "get", "pod/commitgate-3", "persistentvolumeclaim/data-commitgate-3")
+		return err
+	})
+	if err != nil {
+		t.Errorf("no further pod and claim while the gate is down: %v", err)
+	}
+	_, err = c.Kubectl(ctx, installer, "", "--namespace=commitgate", "create", "token", "commitgate")
+	if err != nil {
+		t.Errorf("no token for the gate's pods while the gate is down: %v", err)
+	}
+	_, err = c.Kubectl(ctx, somebody, "", "--namespace=commitgate", "create", "token", "commitgate")
+	if err == nil || !strings.Contains(err.Error(), "commitgate guards itself") {
+		t.Errorf("somebody gets a token of the gate while it is down: %v", err)
 	}
 }
 
