@@ -7,10 +7,14 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/modfile"
+	gomodule "golang.org/x/mod/module"
 )
 
 var update = flag.Bool("update", false, "write the generated documents instead of comparing them")
@@ -161,5 +165,28 @@ func compare(t *testing.T, file, want string) {
 	}
 	if string(have) != want {
 		t.Errorf("%s is not what the source says: run go test ./test -update and read the difference", file)
+	}
+}
+
+// TestDependenciesDocument: every direct dependency earns a line.
+func TestDependenciesDocument(t *testing.T) {
+	data, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse("go.mod", data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range mod.Require {
+		name, _, _ := gomodule.SplitPathVersion(r.Mod.Path)
+		short := ", " + path.Base(name) // one of several from one place
+		if !r.Indirect && !strings.Contains(string(doc), name) && !strings.Contains(string(doc), short) {
+			t.Errorf("docs/dependencies.md has no line for %s: what is it for, and who else trusts it?", r.Mod.Path)
+		}
 	}
 }
