@@ -142,6 +142,15 @@ func plain(s string) string {
 	}, s)
 }
 
+// printable is plain, line by line: for texts of several lines.
+func printable(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = plain(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // objectName names the object of a request: Deployment shop/cart, Pod/exec shop/cart-0.
 func objectName(q *audit.Request) string {
 	kind := q.Kind

@@ -29,6 +29,7 @@ only writer. Package [github.com/commitgate/commitgate/live] remembers the littl
 
 # Verdict
 
+Package [github.com/commitgate/commitgate/breakglass] judges grants: signed, counted permissions to change something without Git.
 Package [github.com/commitgate/commitgate/admit] decides. Read its steps from top to bottom: that is the way of one request. It is pure; what
 it cannot know it says, and whoever can fetch does.
 
@@ -39,7 +40,8 @@ Package [github.com/commitgate/commitgate/audit] writes one record per decision 
 # Edges
 
 Package [github.com/commitgate/commitgate/webhook] is the way of an AdmissionReview through the process. Package
-[github.com/commitgate/commitgate/watch] keeps package live true to the cluster. Package [github.com/commitgate/commitgate/dryrun] asks the
+[github.com/commitgate/commitgate/watch] keeps package live true to the cluster. Package [github.com/commitgate/commitgate/hook] takes the
+push hooks of Git hosts, as hints. Package [github.com/commitgate/commitgate/dryrun] asks the
 cluster what its own admission adds to a declared object. Package [github.com/commitgate/commitgate/replay] judges recorded reviews
 offline, with the same code. Package [github.com/commitgate/commitgate/scan] compares what is live with what Git declares: it finds what no
 webhook was asked about. Package [github.com/commitgate/commitgate/blame] traces each field of a live object to the commit that put it there. Package

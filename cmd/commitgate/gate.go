@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,6 +29,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/dryrun"
+	"github.com/commitgate/commitgate/hook"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
@@ -132,7 +134,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		return g, err
 	}
 
-	g.probes = g.newProbes(o.probeListen)
+	g.probes = g.newProbes(o, cfg.Repositories)
 	return g, g.serveReviews(o, handler)
 }
 
@@ -265,15 +267,39 @@ func (g *gate) unverified(repository string) string {
 	return ""
 }
 
-func (g *gate) newProbes(address string) *http.Server {
+func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(g.collectors...)
 	mux := http.NewServeMux()
 	mux.Handle("/", webhook.Health(g.checks()))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	if len(o.hookSecrets) > 0 {
+		mux.Handle("/hook", g.hooks(o.hookSecrets, repositories))
+	}
 	g.sealing.handleWitness(mux)
-	return &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+	return &http.Server{Addr: o.probeListen, Handler: mux, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
+}
+
+// hooks takes the push hooks of Git hosts: hints that there may be something to fetch. The secrets are read anew for each, so that they can be rotated.
+func (g *gate) hooks(files []string, repositories []v1alpha1.TrustedRepository) http.Handler {
+	h := &hook.Handler{Hint: g.tracker.Hint, Log: g.log}
+	for _, r := range repositories {
+		h.Branches = append(h.Branches, r.Spec.Branch)
+	}
+	h.Secrets = func() [][]byte {
+		var secrets [][]byte
+		for _, file := range files {
+			secret, err := os.ReadFile(file)
+			if err != nil {
+				g.log.Error("the secret of push hooks cannot be read", "err", err)
+				continue
+			}
+			secrets = append(secrets, bytes.TrimSpace(secret))
+		}
+		return secrets
+	}
+	return h
 }
 
 // serveReviews prepares the server for the API server, with a certificate from files or of the own authority.

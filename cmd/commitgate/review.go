@@ -220,13 +220,3 @@ func (p *reviewTable) end(all, refused, unread int) error {
 	}
 	return err
 }
-
-// printable keeps what somebody else chose from moving the cursor of whoever reads it: line feeds stay, every other control character is shown.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c == '\n' || c >= ' ' && c != 0x7f && (c < 0x80 || c > 0x9f) {
-			return c
-		}
-		return '�'
-	}, s)
-}

@@ -26,6 +26,7 @@ type serveOptions struct {
 	inventoryMiB        int64
 	scanInterval        time.Duration
 	scanLease           string
+	hookSecrets         []string
 	logLevel, logFormat string
 	audit               auditOptions
 }
@@ -57,6 +58,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
 	f.StringVar(&o.scanLease, "scan-lease", "", "NAMESPACE/NAME of a Lease: of the replicas, only the one that holds it scans")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
+	f.StringArrayVar(&o.hookSecrets, "hook-secret", nil, "file with the secret of a Git host's push hooks, taken on /hook of the probe address; may be repeated to rotate")
 	o.audit.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
