@@ -66,7 +66,7 @@ func (a *Authority) UseCache(file string, key []byte) error {
 
 // rulesDigest names what verdicts depend on beside the history.
 func rulesDigest(spec v1alpha1.TrustedRepositorySpec, trustedRoot []byte, policies []git.Path) ([sha256.Size]byte, error) {
-	spec.URL, spec.Aliases, spec.Branch, spec.Anchor = "", nil, "", v1alpha1.Anchor{} // where history comes from and begins; ids say the rest
+	spec.URL, spec.Aliases, spec.Credentials, spec.Branch, spec.Anchor = "", nil, "", "", v1alpha1.Anchor{} // where history comes from and begins; ids say the rest
 	spec.Interval.Duration, spec.StaleAfter.Duration = 0, 0
 	spec.SigstoreTrustedRoot = string(trustedRoot)
 	text, err := json.Marshal(struct {

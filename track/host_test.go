@@ -99,6 +99,7 @@ func (w *world) trusted(name string, r *forge.Repository, anchor git.ID) v1alpha
 		Spec: v1alpha1.TrustedRepositorySpec{
 			URL: r.URL(), Branch: forge.Branch, Anchor: v1alpha1.Anchor{Commit: string(anchor)},
 			Signers: []v1alpha1.Signer{w.alice.Signer(), w.bob.Signer()},
+			Rules:   []v1alpha1.Rule{{Paths: []string{"policies/**"}}, {}}, // one person may change policies here
 		},
 	}
 }

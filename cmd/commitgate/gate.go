@@ -31,6 +31,7 @@ import (
 	"github.com/commitgate/commitgate/dryrun"
 	"github.com/commitgate/commitgate/hook"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/track"
@@ -90,8 +91,13 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 			return g, err
 		}
 	}
+	reach, err := mirrorOptions(cfg.Repositories)
+	if err != nil {
+		return g, err
+	}
 	g.tracker, err = track.New(track.Config{
-		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
+		Mirror: func(repository string) mirror.Options { return reach[repository] },
+		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
 		CacheKey: cacheKey, Definitions: g.defined, Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
 	})
 	if err != nil {

@@ -309,3 +309,19 @@ func TestChartWarns(t *testing.T) {
 		})
 	}
 }
+
+// TestChartCredentials: the Secret of a repository is mounted where its configuration looks for it.
+func TestChartCredentials(t *testing.T) {
+	objects, _, err := template(t, values(t, strings.Replace(least, "- name: infra\n", "- name: infra\n  credentialsSecret: infra-git\n", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := text(objects["ConfigMap commitgate"]); !strings.Contains(c, "credentials: /etc/commitgate-git-infra") {
+		t.Errorf("the configuration names no credentials: %s", c)
+	}
+	for _, want := range []string{`{"mountPath":"/etc/commitgate-git-infra","name":"git-infra","readOnly":true}`, `{"name":"git-infra","secret":{"secretName":"infra-git"}}`} {
+		if s := text(objects["StatefulSet commitgate"]); !strings.Contains(s, want) {
+			t.Errorf("the StatefulSet lacks %s: %s", want, s)
+		}
+	}
+}
