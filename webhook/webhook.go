@@ -144,6 +144,9 @@ func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
 		return d
 	}
 	switch err := h.Source.Refresh(ctx); {
+	case err != nil && (d.Mode == v1alpha1.ModeWarn || d.Mode == v1alpha1.ModeAudit):
+		h.Log.Warn("fetch on demand", "err", err)
+		return d // the mode lets it pass anyway
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return admit.NotYet(v1alpha1.ReasonMirrorBehind, "the mirror could not be brought up to date in time, and the agent may be ahead of it.\nNext: wait; the agent asks again by itself.")
 	case err != nil:

@@ -96,7 +96,9 @@ type fixture struct {
 	types   *account.Types
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t *testing.T) *fixture { return newFixtureOf(t, config) }
+
+func newFixtureOf(t *testing.T, config string) *fixture {
 	t.Helper()
 	cfg, err := v1alpha1.Parse("gate.yaml", []byte(config))
 	if err != nil {
@@ -179,6 +181,21 @@ func TestADenialIsA403WithWords(t *testing.T) {
 	}
 	if r.AuditAnnotations["reason"] != "NotFromSyncAgent" || len(f.audit.records) != 1 {
 		t.Error("denials are annotated and recorded too")
+	}
+}
+
+// A gate that only watches holds nobody up, also with the Git host down.
+func TestAnAgentAheadOfTheMirrorInModeAudit(t *testing.T) {
+	for mode, warned := range map[string]bool{"Audit": false, "Warn": true} {
+		f := newFixtureOf(t, config+"  mode: "+mode+"\n")
+		f.source.err = errors.New("connection refused")
+		r, _ := f.post(review(fluxUser, "green", false))
+		if !r.Allowed || f.source.fetches != 1 || (len(r.Warnings) > 0) != warned {
+			t.Errorf("mode %s: allowed %t after %d fetches, warnings %q", mode, r.Allowed, f.source.fetches, r.Warnings)
+		}
+		if len(f.audit.records) != 1 || f.audit.records[0].Decision.Verdict == "allow" {
+			t.Errorf("mode %s: the record does not tell what an enforcing gate answers: %+v", mode, f.audit.records)
+		}
 	}
 }
 
