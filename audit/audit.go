@@ -53,19 +53,19 @@ const (
 	TypeHeartbeat  Type = "heartbeat"           // nothing else was written for a while; the writer lives
 	TypePublished  Type = "revision.published"  // a revision became the truth
 	TypeRefused    Type = "revision.refused"    // a fetched commit was not accepted; the previous truth stays
-	TypePolicies   Type = "policy.activated"    // another set of policies decides from here on
-	TypeSigners    Type = "signers.changed"     // other signers are trusted from here on
+	TypePolicies   Type = "policy.activated"    // reserved, not written yet: each decision names its policies
+	TypeSigners    Type = "signers.changed"     // reserved, not written yet: the list's commit stands in revision.published
 	TypeGrant      Type = "grant.opened"        // a break-glass grant became active
-	TypeGrantUsed  Type = "grant.used"          // a request passed by a grant
+	TypeGrantUsed  Type = "grant.used"          // reserved, not written yet: the decision names its grant (emergency)
 	TypeGrantEnd   Type = "grant.closed"        // a grant ended, was revoked or used up
-	TypeExemption  Type = "exemption.used"      // a request passed by an exemption
+	TypeExemption  Type = "exemption.used"      // reserved, not written yet: the decision names its exemption
 	TypeOutcome    Type = "outcome"             // what became of a decision, from the API server's audit stream
 	TypeFinding    Type = "finding"             // a change without a decision, or another gap
 	TypeRecovered  Type = "log.recovered"       // a torn tail was cut at start; nothing acknowledged was lost
 	TypeShard      Type = "log.shard"           // a new shard began
 	TypePruned     Type = "log.pruned"          // a shard was removed under the stated retention
 	TypeClock      Type = "clock.stepped"       // the wall clock jumped against the monotonic one
-	TypeExport     Type = "export.created"      // somebody took a copy
+	TypeExport     Type = "export.created"      // reserved, not written yet
 )
 
 // Writer is the process that wrote a record. The log fills it from its Config.

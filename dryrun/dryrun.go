@@ -134,6 +134,9 @@ func (r *Runner) ask(ctx context.Context, e *snapshot.Entry, request *admit.Requ
 	object, err := r.send(ctx, e, request)
 	if err != nil {
 		reason, no := refused(err)
+		if !no && reason != "" {
+			return false, fmt.Errorf("the API server answered %s", reason)
+		}
 		if !no {
 			return false, err
 		}
@@ -173,6 +176,9 @@ func refused(err error) (metav1.StatusReason, bool) {
 		return "", false
 	}
 	s := status.Status()
+	if s.Reason == "" {
+		s.Reason = metav1.StatusReasonUnknown // an empty one would let the message through
+	}
 	return s.Reason, s.Code >= 400 && s.Code < 500 && s.Code != http.StatusRequestTimeout && s.Code != http.StatusTooManyRequests
 }
 

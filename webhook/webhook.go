@@ -25,6 +25,8 @@ const (
 	// maxBody is the largest review that is read. The API server limits an object to about 3 MiB, and a review of an
 	// UPDATE holds two.
 	maxBody = 8 << 20
+	// maxGrantTries is how often a request may find that somebody else took the last use of a grant, before it is given up.
+	maxGrantTries = 8
 	// defaultTimeout holds where the API server names no deadline; it is its own default.
 	defaultTimeout = 10 * time.Second
 	// margin is what is left of the API server's deadline for the answer's way back.
@@ -186,7 +188,7 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 		}
 	}()
 	world := admit.World{Truth: h.Source.Truth(), Live: h.Live, Now: h.Now(), Mutations: h.DryRuns, Inventory: h.Inventory}
-	for {
+	for range maxGrantTries {
 		if h.Grants != nil {
 			world.Grants = h.Grants.Set()
 		}
@@ -203,6 +205,7 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 			return admit.Failure(v1alpha1.ReasonInternal, "the use of grant %s cannot be counted.\nNext: see /readyz of the gate; free its disk or replace its volume.", d.Grant.Name)
 		}
 	}
+	return admit.Failure(v1alpha1.ReasonInternal, "others took the last uses of every grant that covered this.\nNext: ask again.")
 }
 
 // learn remembers what the review shows of live objects: the old object is what is there, the new one what will be.
