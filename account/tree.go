@@ -122,11 +122,6 @@ func (n *node) needMap(name string) *node {
 	return k
 }
 
-// drop removes a child of a map node.
-func (n *node) drop(name string) {
-	n.kids = slices.DeleteFunc(n.kids, func(k node) bool { return k.name == name })
-}
-
 // same compares two scalars as JSON does: numbers by value, whatever type a decoder gave them.
 func same(a, b any) bool {
 	switch x := a.(type) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -122,15 +121,6 @@ func (l *Log) copyOut(b *batch) error {
 		}
 	}
 	return problem
-}
-
-// StreamSink copies records to a stream, such as standard output. It is not durable.
-type StreamSink struct{ W io.Writer }
-
-// Write implements Sink. The stream decides how long it takes.
-func (s StreamSink) Write(_ context.Context, lines []byte) error {
-	_, err := s.W.Write(lines)
-	return err
 }
 
 // FileSink copies records to a file, on another disk, and syncs it.
