@@ -220,7 +220,7 @@ type Outcome struct {
 	State           string     `json:"state"`                     // persisted, rejected, refused, unpersisted; of a finding, its kind
 	ResourceVersion string     `json:"resourceVersion,omitempty"` // of the object after the change
 	At              *time.Time `json:"at,omitempty"`              // when the API server answered
-	Via             string     `json:"via,omitempty"`             // audit-webhook, audit-file
+	Via             string     `json:"via,omitempty"`             // audit-webhook, audit-file, watchdog
 	AuditID         string     `json:"auditID,omitempty"`         // of the API server's event; the client may choose it
 	Code            int        `json:"code,omitempty"`            // what the API server answered
 }

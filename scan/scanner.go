@@ -15,10 +15,10 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/lease"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
@@ -65,7 +65,7 @@ type Scanner struct {
 	discovery discovery.DiscoveryInterface
 	objects   dynamic.Interface
 	metrics   *metrics
-	lease     *resourcelock.LeaseLock // nil: none is needed
+	lease     *lease.Lease // nil: none is needed
 }
 
 // New prepares a scanner. It does not reach for the cluster.
@@ -89,7 +89,7 @@ func New(cfg Config) (*Scanner, error) {
 	}
 	s := &Scanner{cfg: cfg, discovery: d, objects: objects, metrics: newMetrics()}
 	if cfg.Lease != "" {
-		if s.lease, err = newLease(cluster, cfg.Lease); err != nil {
+		if s.lease, err = lease.New(cluster, cfg.Lease, cfg.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +102,7 @@ func (s *Scanner) Run(ctx context.Context) {
 		s.loop(ctx)
 		return
 	}
-	s.hold(ctx)
+	s.lease.Hold(ctx, s.loop)
 }
 
 func (s *Scanner) loop(ctx context.Context) {

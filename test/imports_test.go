@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"snapshot", "live", "track"},                          // truth
 	{"breakglass", "admit"},                                // verdict
 	{"audit"},                                              // memory
-	{"webhook", "dryrun", "watch", "hook", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
+	{"webhook", "dryrun", "watch", "hook", "lease", "watchdog", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
 	{"cmd", "test"}, // programs
 }
 
@@ -37,9 +37,9 @@ var doors = map[string][]string{
 	"golang.org/x/crypto/ssh":             {"signing", "mirror", "test"},
 	"github.com/sigstore/sigstore-go":     {"signing", "test"},
 	"github.com/digitorus/pkcs7":          {"signing", "test"},
-	"k8s.io/client-go":                    {"watch", "dryrun", "scan", "controller", "account", "manifest", "cmd", "test"},
+	"k8s.io/client-go":                    {"watch", "dryrun", "scan", "controller", "account", "manifest", "lease", "watchdog", "cmd", "test"},
 	"sigs.k8s.io/controller-runtime":      {"controller", "watch", "cmd", "test"},
-	"github.com/prometheus/client_golang": {"webhook", "track", "mirror", "audit", "scan", "breakglass", "policy", "cmd", "test", "watch", "controller"},
+	"github.com/prometheus/client_golang": {"webhook", "track", "mirror", "audit", "scan", "breakglass", "policy", "cmd", "test", "watch", "watchdog", "controller"},
 	"github.com/minio/minio-go":           {"audit"},
 	"github.com/jackc/pgx":                {"audit"},
 	"github.com/spf13/cobra":              {"cmd"},

@@ -36,6 +36,7 @@ import (
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/watch"
+	"github.com/commitgate/commitgate/watchdog"
 	"github.com/commitgate/commitgate/webhook"
 )
 
@@ -59,8 +60,9 @@ type gate struct {
 	definitions *watch.Definitions
 	// inventory is what policies see of the cluster; nil: no cluster.
 	inventory *watch.Inventory
-	scan      *scan.Scanner // nil: no cluster, or switched off
-	grants    *grantWatch   // nil: the configuration has no breakGlass
+	scan      *scan.Scanner      // nil: no cluster, or switched off
+	watchdog  *watchdog.Watchdog // nil: no cluster, or nobody says what the registration should be
+	grants    *grantWatch        // nil: the configuration has no breakGlass
 	reviews   *http.Server
 	probes    *http.Server
 	reload    *certwatcher.CertWatcher // nil: the own authority issues certificates
@@ -137,6 +139,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
 	}
 	if err := g.scanCluster(o, handler.Gate); err != nil {
+		return g, err
+	}
+	if err := g.watchRegistration(o, builtin); err != nil {
 		return g, err
 	}
 
@@ -322,11 +327,7 @@ func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 		}
 		config.GetCertificate = g.reload.GetCertificate
 	} else {
-		dir := o.caDir
-		if dir == "" {
-			dir = filepath.Join(o.data, "ca")
-		}
-		authority, err := webhook.OpenAuthority(dir, o.names, time.Now)
+		authority, err := webhook.OpenAuthority(o.authority(), o.names, time.Now)
 		if err != nil {
 			return err
 		}
@@ -371,6 +372,9 @@ func (g *gate) run(ctx context.Context) error {
 	group.Go(func() error { watchExemptions(ctx, g.spec.Exemptions, g.log); return nil })
 	if g.scan != nil {
 		group.Go(func() error { g.scan.Run(ctx); return nil })
+	}
+	if g.watchdog != nil {
+		group.Go(func() error { g.watchdog.Run(ctx); return nil })
 	}
 	if g.grants != nil {
 		group.Go(func() error { return g.grants.run(ctx) })

@@ -29,6 +29,7 @@ type serveOptions struct {
 	hookSecrets         []string
 	logLevel, logFormat string
 	audit               auditOptions
+	registration        registrationOptions
 }
 
 func newServe() *cobra.Command {
@@ -60,6 +61,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
 	f.StringArrayVar(&o.hookSecrets, "hook-secret", nil, "file with the secret of a Git host's push hooks, taken on /hook of the probe address; may be repeated to rotate")
 	o.audit.flags(f)
+	o.registration.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	return cmd
@@ -83,6 +85,9 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("--audit-retention and --audit-seal-interval: negative")
 	case len(o.audit.peers) > 0 && o.audit.witnessKey == "":
 		return usage("--audit-peer needs --audit-witness-key: who wants cosignatures gives them")
+	}
+	if err := o.registration.check(o.noCluster); err != nil {
+		return err
 	}
 	cfg, err := v1alpha1.Load(o.config)
 	if err != nil {

@@ -73,6 +73,8 @@ func TestServeUsage(t *testing.T) {
 		"a certificate without its key":     {"serve --config " + good + " --tls-cert x.crt", exitUsage},
 		"a cluster and none":                {"serve --config " + good + " --no-cluster --kubeconfig x", exitUsage},
 		"a log level that nobody knows":     {"serve --config " + good + " --log-level loud", exitUsage},
+		"a repair of nobody knows what":     {"serve --config " + good + " --repair webhook", exitUsage},
+		"a registration without a cluster":  {"serve --config " + good + " --no-cluster --registration x", exitUsage},
 		"a data folder that cannot be made": {"serve --config " + good + " --no-cluster --data /dev/null/gate", exitUnknown},
 		"no cluster to be found":            {"serve --config " + good + " --data " + t.TempDir(), exitUnknown},
 	}
