@@ -40,6 +40,11 @@ spec:
   - {name: argo, preset: ArgoCD, users: ["system:serviceaccount:argocd:argocd-application-controller"]}
 `
 
+// declaredScope is the test's configuration, where what Git does not declare is left to RBAC.
+func declaredScope() string {
+	return strings.Replace(testConfig, "spec:\n  serviceAccount", "spec:\n  scope: Declared\n  serviceAccount", 1)
+}
+
 // world is a gate with declared objects, for tests.
 type world struct {
 	t     testing.TB
@@ -266,7 +271,7 @@ func TestPeople(t *testing.T) {
 }
 
 func TestDeclaredScope(t *testing.T) {
-	w := newWorld(t, strings.Replace(testConfig, "spec:\n  serviceAccount", "spec:\n  scope: Declared\n  serviceAccount", 1), cart)
+	w := newWorld(t, declaredScope(), cart)
 	asApplied := applied(t, cart)
 	mine := object(t, strings.Replace(cart, "name: cart", "name: mine", 1))
 

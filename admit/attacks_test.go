@@ -99,9 +99,8 @@ func TestTheGarbageCollectorDeletesForNobodyElse(t *testing.T) {
 }
 
 func TestWhatADeletionTakesAlong(t *testing.T) {
-	declared := strings.Replace(testConfig, "spec:\n  serviceAccount", "spec:\n  scope: Declared\n  serviceAccount", 1)
 	const gateway = "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: g, namespace: web}}"
-	w := newWorld(t, declared, cart)
+	w := newWorld(t, declaredScope(), cart)
 	w.want("a namespace that Git does not declare, with what it does", request(carol, object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"), nil), Deny, v1alpha1.ReasonNotFromSyncAgent, "ConfigMap shop/cart")
 	w.want("a namespace with nothing of Git in it", request(carol, object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: empty}}"), nil), Allow, v1alpha1.ReasonNotGuarded)
 	crd := object(t, "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: gateways.gateway.networking.k8s.io}, spec: {group: gateway.networking.k8s.io, names: {kind: Gateway, plural: gateways}}}")
@@ -111,7 +110,7 @@ func TestWhatADeletionTakesAlong(t *testing.T) {
 }
 
 func TestWaysToBecomeTheAgent(t *testing.T) {
-	w := newWorld(t, strings.Replace(testConfig, "spec:\n  serviceAccount", "spec:\n  scope: Declared\n  serviceAccount", 1), cart)
+	w := newWorld(t, declaredScope(), cart)
 	role := func(kind, namespace, rule string) map[string]any {
 		return object(t, "{apiVersion: rbac.authorization.k8s.io/v1, kind: "+kind+", metadata: {name: r, namespace: '"+namespace+"'}, rules: ["+rule+"]}")
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 )
 
@@ -135,6 +136,21 @@ func addsFinalizer(old, object map[string]any) bool {
 		}
 	}
 	return false
+}
+
+// madeByOthers tells whether an object was made by a controller from what Git declares: it bears the labels of a template or of its owner, an
+// agent's mark among them, and no agent ever prunes it. A claim of a StatefulSet is somebody's data.
+func (j *judgement) madeByOthers() bool {
+	if owner, ok := live.ControllerOf(j.r.Old); ok {
+		if _, end := j.chain([]live.Owner{owner}); end == chainDeclared {
+			return true
+		}
+	}
+	if j.key.Group != "" || j.key.Kind != "PersistentVolumeClaim" {
+		return false
+	}
+	set, _ := j.setOfClaim()
+	return set != nil
 }
 
 // trackedByAgent tells whether a live object bears the mark of this agent: under the gate nobody else can set it.

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
@@ -75,6 +76,11 @@ func (j *judgement) accountToken() bool {
 
 func (j *judgement) bootstrapToken() bool {
 	return j.r.Old["type"] == "bootstrap.kubernetes.io/token" && j.key.Namespace == "kube-system"
+}
+
+// servingTrust holds for the bundle by which clients know the API server.
+func (j *judgement) servingTrust() bool {
+	return strings.HasPrefix(j.key.Name, "kubernetes.io:kube-apiserver-serving:")
 }
 
 // aggregated holds for ClusterRoles whose rules are collected from others by an aggregationRule.

@@ -76,6 +76,9 @@ func controllerTable() []row {
 		{"job-controller", "D", "pods", hasOwner},
 		{"job-controller", "U", "batch/jobs", only("metadata.labels[batch.kubernetes.io/job-tracking]", "metadata.annotations[batch.kubernetes.io/job-tracking]")},
 		{"job-controller", "U", "batch/jobs/status", always},
+		{"job-controller", "C", "scheduling.k8s.io/workloads", follows{[]string{"Job.batch"}, nil, nil}},
+		{"job-controller", "C", "scheduling.k8s.io/podgroups", follows{[]string{"Job.batch"}, nil, nil}},
+		{"podgroup-protection-controller", "U", "scheduling.k8s.io/podgroups", only("metadata.finalizers")},
 		{"cronjob-controller", "C", "batch/jobs", follows{[]string{"CronJob.batch"}, itself, cronJob}},
 		{"cronjob-controller", "U", "batch/jobs", only("metadata.ownerReferences")},
 		{"cronjob-controller", "D", "batch/jobs", hasOwner},
@@ -114,12 +117,20 @@ func controllerTable() []row {
 		{"expand-controller", "U", "persistentvolumeclaims/status", always},
 		{"volumeattributesclass-protection-controller", "U", "storage.k8s.io/volumeattributesclasses", only("metadata.finalizers")},
 		{"ephemeral-volume-controller", "C", "persistentvolumeclaims", follows{[]string{"Pod"}, nil, nil}},
-		{"resource-claim-controller", "C", "resource.k8s.io/resourceclaims", follows{[]string{"Pod"}, nil, nil}},
+		{"resource-claim-controller", "C", "resource.k8s.io/resourceclaims", follows{[]string{"Pod", "PodGroup.scheduling.k8s.io"}, nil, nil}},
 		{"resource-claim-controller", "U", "resource.k8s.io/resourceclaims/status", always},
 		{"resource-claim-controller", "U", "resource.k8s.io/resourceclaims", only("metadata.finalizers")},
 		{"resource-claim-controller", "D", "resource.k8s.io/resourceclaims", hasOwner},
 		{"resource-claim-controller", "U", "pods/status", always},
+		{"resource-claim-controller", "U", "scheduling.k8s.io/podgroups/status", always},
+		{"resourcepoolstatusrequest-controller", "U", "resource.k8s.io/resourcepoolstatusrequests/status", always},
+		{"resourcepoolstatusrequest-controller", "D", "resource.k8s.io/resourcepoolstatusrequests", always},
+
+		// Storage versions. What a migration writes changes nothing, and passes as that.
 		{"storage-version-migrator-controller", "U", "storagemigration.k8s.io/storageversionmigrations/status", always},
+		{"storage-version-migrator-controller", "U", "apiextensions.k8s.io/customresourcedefinitions/status", always},
+		{"storage-version-garbage-collector", "UD", "internal.apiserver.k8s.io/storageversions", always},
+		{"storage-version-garbage-collector", "U", "internal.apiserver.k8s.io/storageversions/status", always},
 
 		// Nodes.
 		{"node-controller", "U", "nodes", only("spec.taints", "spec.podCIDR", "spec.podCIDRs", "spec.providerID", "metadata.labels[*]", "metadata.annotations[*]")},
@@ -139,11 +150,13 @@ func controllerTable() []row {
 		{"taint-eviction-controller", "U", "pods/status", always},
 		{"device-taint-eviction-controller", "D", "pods", always},
 		{"device-taint-eviction-controller", "U", "pods/status", always},
+		{"device-taint-eviction-controller", "U", "resource.k8s.io/devicetaintrules/status", always},
 
 		// Accounts, certificates, namespaces, quota, garbage.
 		{"service-account-controller", "C", "serviceaccounts", free((*judgement).defaultAccount)},
 		{"root-ca-cert-publisher", "CU", "configmaps", named("kube-root-ca.crt")},
-		{"kube-apiserver-serving-clustertrustbundle-publisher", "CU", "certificates.k8s.io/clustertrustbundles", always},
+		{"kube-apiserver-serving-clustertrustbundle-publisher", "CUD", "certificates.k8s.io/clustertrustbundles", free((*judgement).servingTrust)},
+		{"podcertificaterequestcleaner", "D", "certificates.k8s.io/podcertificaterequests", always},
 		{"legacy-service-account-token-cleaner", "U", "secrets", only("metadata.labels[kubernetes.io/legacy-token-invalid-since]")},
 		{"legacy-service-account-token-cleaner", "D", "secrets", free((*judgement).accountToken)},
 		{"bootstrap-signer", "U", "configmaps", named("cluster-info")},
@@ -168,10 +181,14 @@ func controllerTable() []row {
 		{"system:kube-scheduler", "U", "persistentvolumes", only("spec.claimRef", "metadata.annotations[*]")},
 		{"system:kube-scheduler", "U", "resource.k8s.io/resourceclaims", only("metadata.finalizers")},
 		{"system:kube-scheduler", "U", "resource.k8s.io/resourceclaims/status", always},
-		{"system:volume-scheduler", "U", "persistentvolumes", only("spec.claimRef", "metadata.annotations[*]")},
+		{"system:kube-scheduler", "C", "resource.k8s.io/resourceclaims", follows{[]string{"Pod"}, nil, nil}}, // for extended resources
+		{"system:kube-scheduler", "D", "resource.k8s.io/resourceclaims", hasOwner},
+		{"system:kube-scheduler", "U", "scheduling.k8s.io/podgroups/status", always},
 		{"system:kube-controller-manager", "C", "serviceaccounts/token", free((*judgement).controllersToken)},
 		{"system:kube-controller-manager", "CU", "serviceaccounts", free((*judgement).controllersAccount)},
+		{"system:kube-controller-manager", "U", "serviceaccounts", only("secrets")}, // a token of it is gone
 		{"system:kube-controller-manager", "U", "secrets", free((*judgement).tokenFilledIn)},
+		{"system:kube-controller-manager", "D", "secrets", free((*judgement).accountToken)},
 		{"system:apiserver", "CUD", "apiregistration.k8s.io/apiservices", always},
 		{"system:apiserver", "U", "apiregistration.k8s.io/apiservices/status", always},
 		{"system:apiserver", "CUD", "networking.k8s.io/ipaddresses", always},
@@ -181,7 +198,8 @@ func controllerTable() []row {
 		{"system:apiserver", "U", "apiextensions.k8s.io/customresourcedefinitions", only("metadata.finalizers")},
 		{"system:apiserver", "D", "*/*", free((*judgement).terminating)}, // what a deleted CRD leaves
 		{"system:apiserver", "U", "policy/poddisruptionbudgets/status", always},
-		{"system:apiserver", "U", "resourcequotas/status", always}, // its admission plugin counts
+		{"system:apiserver", "U", "resourcequotas/status", always},                                          // its admission plugin counts
+		{"system:apiserver", "U", "secrets", only("metadata.labels[kubernetes.io/legacy-token-last-used]")}, // or the cleaner takes it for unused
 		{"system:apiserver", "CU", "namespaces", free((*judgement).systemNamespace)},
 		{"system:apiserver", "CU", "services", named("kubernetes")},
 		{"system:apiserver", "CU", "endpoints", named("kubernetes")},

@@ -6,6 +6,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/snapshot"
 )
 
 // ofService judges Endpoints and EndpointSlices: they follow from a Service, by owner or by name.
@@ -14,7 +15,8 @@ func (j *judgement) ofService() *Decision {
 		return free(func(*judgement) bool { return true }).judge(j) // what is deleted is made anew while the Service is there
 	}
 	owners := live.OwnersOf(j.r.Object)
-	if len(owners) == 0 {
+	// Endpoints that somebody wrote by hand, for a Service without a selector, own the slices that mirror them.
+	if len(owners) == 0 || owners[0].Kind == "Endpoints" && j.declared(owners[0].Key) == nil {
 		name := j.key.Name
 		if labels := labelsOf(j.r.Object); labels["kubernetes.io/service-name"] != nil {
 			name, _ = labels["kubernetes.io/service-name"].(string)
@@ -87,40 +89,47 @@ func (j *judgement) replicasExempt() bool {
 
 // claimOfStatefulSet judges a claim that a StatefulSet makes for one of its pods: TEMPLATE-SET-ORDINAL, without an owner by default.
 func (j *judgement) claimOfStatefulSet() *Decision {
-	base, ordinal, ok := cutLast(j.key.Name, "-")
-	if !ok || strings.Trim(ordinal, "0123456789") != "" {
+	if !strings.Contains(j.key.Name, "-") {
 		return nil
 	}
-	for s := range j.snapshots() {
-		for _, set := range s.OfKind("apps", "StatefulSet") {
-			if set.Namespace != j.key.Namespace {
-				continue
-			}
-			template, ok := strings.CutSuffix(base, "-"+set.Name)
-			if !ok {
-				continue
-			}
-			for _, c := range asList(spec(set.Content)["volumeClaimTemplates"]) {
-				claim, _ := c.(map[string]any)
-				meta, _ := claim["metadata"].(map[string]any)
-				if meta["name"] != template {
-					continue
-				}
-				if differ := j.types().Follows(j.r.Object, map[string]any{"spec": claim["spec"]}, claimMetadata); len(differ) > 0 {
-					d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+set.Key.String())
-					d.Entry, d.Fields = set, differ
-					return d
-				}
-				d := allow(v1alpha1.ReasonDerived)
-				d.Entry = set
-				return d
-			}
+	set, template := j.setOfClaim()
+	switch {
+	case set != nil:
+		if differ := j.types().Follows(j.r.Object, map[string]any{"spec": template["spec"]}, claimMetadata); len(differ) > 0 {
+			d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+set.Key.String())
+			d.Entry, d.Fields = set, differ
+			return d
 		}
-	}
-	if j.scope == v1alpha1.ScopeDeclared {
+		d := allow(v1alpha1.ReasonDerived)
+		d.Entry = set
+		return d
+	case j.scope == v1alpha1.ScopeDeclared:
 		return allow(v1alpha1.ReasonNotGuarded)
 	}
 	return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "no declared StatefulSet has a claim template for it")
+}
+
+// setOfClaim is the declared StatefulSet that makes the claim which the request is about, and the template that it makes it from; nil if there is none.
+func (j *judgement) setOfClaim() (*snapshot.Entry, map[string]any) {
+	base, ordinal, ok := cutLast(j.key.Name, "-")
+	if !ok || strings.Trim(ordinal, "0123456789") != "" {
+		return nil, nil
+	}
+	for s := range j.snapshots() {
+		for _, set := range s.OfKind("apps", "StatefulSet") {
+			name, ok := strings.CutSuffix(base, "-"+set.Name)
+			if set.Namespace != j.key.Namespace || !ok {
+				continue
+			}
+			for _, c := range asList(spec(set.Content)["volumeClaimTemplates"]) {
+				template, _ := c.(map[string]any)
+				if meta, _ := template["metadata"].(map[string]any); meta["name"] == name {
+					return set, template
+				}
+			}
+		}
+	}
+	return nil, nil
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {

@@ -2,6 +2,7 @@ package admit
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
@@ -144,3 +145,56 @@ func (j *judgement) notDerived(reason v1alpha1.Reason, why string) *Decision {
 
 // itself is an object as it follows from a template: with its kind, so that what the API server sets in it is known.
 func itself(object map[string]any) map[string]any { return object }
+
+// astray is the declared workload that Kubernetes made an object from, where the request would leave that object unlike what the workload makes: a
+// patched ReplicaSet, an ephemeral container, a Job by hand. It would run beside what Git says, under its name. nil if there is none.
+func (j *judgement) astray() *snapshot.Entry {
+	f, made := madeFrom(j.key)
+	if !made || j.r.Operation != Create && j.r.Operation != Update || j.r.ownKind() {
+		return nil
+	}
+	was := j.r.Object
+	if j.r.Operation == Update {
+		if !slices.ContainsFunc(j.changed, guardedInDerived) {
+			return nil
+		}
+		was = j.r.Old
+	}
+	owner, ok := live.ControllerOf(was)
+	if !ok {
+		return nil
+	}
+	e, end := j.chain([]live.Owner{owner})
+	if end != chainDeclared || e.Key.Group != "apps" && e.Key.Group != "batch" && e.Key.Kind != "ReplicationController" {
+		return nil
+	}
+	if now, _ := live.ControllerOf(j.r.Object); now.UID == owner.UID && f.judge(j).Outcome == Allow {
+		return nil
+	}
+	return e
+}
+
+// guardedInDerived tells whether a changed field says what a derived object is, rather than what is noted on it.
+func guardedInDerived(path string) bool {
+	for _, p := range []string{"spec", "data", "metadata.ownerReferences"} {
+		if strings.HasPrefix(path, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// madeFrom says how objects follow that the controllers of Kubernetes make from workloads; false for kinds that they do not make.
+func madeFrom(k manifest.Key) (follows, bool) {
+	switch k.Group + "/" + k.Kind {
+	case "apps/ReplicaSet":
+		return follows{[]string{"Deployment.apps"}, live.TemplateOf, hashLabels}, true
+	case "apps/ControllerRevision":
+		return follows{[]string{"StatefulSet.apps", "DaemonSet.apps"}, live.TemplateOf, nil}, true
+	case "batch/Job":
+		return follows{[]string{"CronJob.batch"}, itself, append(slices.Clone(cronJob), "metadata.annotations[cronjob.kubernetes.io/instantiate]")}, true // kubectl create job --from
+	case "/Pod":
+		return follows{[]string{"ReplicaSet.apps", "StatefulSet.apps", "DaemonSet.apps", "Job.batch", "ReplicationController"}, itself, slices.Concat(statefulPod, daemonPod, jobPod)}, true
+	}
+	return follows{}, false
+}

@@ -315,7 +315,13 @@ func (j *judgement) agentDeletes(candidates []*snapshot.Entry) *Decision {
 		d := deny(v1alpha1.ReasonStillDeclared, "agent %s may not %s: Git still declares it in %s.\nNext: remove it there, signed; or say there that it may be replaced (force).", j.id.agent.Name, j.what(), place(current))
 		d.Entry = current
 		return j.ahead(d)
-	case len(candidates) > 0 || j.trackedByAgent():
+	case len(candidates) > 0 || j.trackedByAgent() && !j.madeByOthers():
+		if e := j.takesAlong(); e != nil {
+			d := deny(v1alpha1.ReasonStillDeclared, "agent %s may not %s; with it would go %s, which Git still declares: %s.\nNext: remove that from Git too, signed; or keep both.",
+				j.id.agent.Name, j.what(), e.Key, place(e))
+			d.Entry = e
+			return j.ahead(d)
+		}
 		return allow(v1alpha1.ReasonPruned)
 	case j.scope == v1alpha1.ScopeDeclared:
 		return nil
@@ -351,6 +357,12 @@ func (j *judgement) equalToGit() *Decision {
 func (j *judgement) notGuarded() *Decision {
 	if j.scope != v1alpha1.ScopeDeclared || len(j.candidates()) > 0 {
 		return nil
+	}
+	if e := j.astray(); e != nil {
+		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s: it would no longer follow from %s, declared in Git: %s.\nNext: change that file, signed, and let %s apply it.",
+			j.r.User.Name, j.what(), e.Key, place(e), e.Owner.Agent)
+		d.Entry = e
+		return d
 	}
 	if e := j.takesAlong(); e != nil {
 		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; with it would go %s, declared in Git: %s.\nNext: remove that from Git first, signed.",

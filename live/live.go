@@ -46,6 +46,8 @@ func owns(group, kind string) bool {
 		return kind == "Deployment" || kind == "ReplicaSet" || kind == "StatefulSet" || kind == "DaemonSet" || kind == "ControllerRevision"
 	case "batch":
 		return kind == "Job" || kind == "CronJob"
+	case "scheduling.k8s.io":
+		return kind == "PodGroup"
 	case "":
 		return kind == "ReplicationController" || kind == "Namespace" || kind == "Service" || kind == "Pod"
 	}
