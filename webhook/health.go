@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Check is one thing that must hold before the gate can answer from knowledge.
@@ -36,4 +38,29 @@ func Health(checks []Check) http.Handler {
 		fmt.Fprintln(w, strings.Join(lines, "\n"))
 	})
 	return mux
+}
+
+// readiness tells Prometheus what /readyz tells the kubelet.
+type readiness struct {
+	checks []Check
+	desc   *prometheus.Desc
+}
+
+// NewReadiness is a metric of each check; the program registers it.
+func NewReadiness(checks []Check) prometheus.Collector {
+	return &readiness{checks, prometheus.NewDesc("gate_ready", "1 if a check of /readyz holds, 0 if not, by its name.", []string{"check"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (r *readiness) Describe(ch chan<- *prometheus.Desc) { ch <- r.desc }
+
+// Collect implements prometheus.Collector.
+func (r *readiness) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range r.checks {
+		value := 0.0
+		if c.Missing() == "" {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, value, c.Name)
+	}
 }

@@ -325,38 +325,6 @@ func TestTheDeadlineIsTheAPIServers(t *testing.T) {
 	}
 }
 
-func TestAuthority(t *testing.T) {
-	now := time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)
-	clock := func() time.Time { return now }
-	dir := t.TempDir()
-	a, err := OpenAuthority(dir, []string{"commitgate.svc", "127.0.0.1"}, clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := a.Certificate(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := leaf.Leaf.VerifyHostname("commitgate.svc"); err != nil {
-		t.Error(err)
-	}
-	if err := leaf.Leaf.VerifyHostname("127.0.0.1"); err != nil {
-		t.Error(err)
-	}
-	again, err := OpenAuthority(dir, nil, clock)
-	if err != nil || !bytes.Equal(again.PEM(), a.PEM()) {
-		t.Errorf("a restart keeps the authority: %v", err)
-	}
-	now = now.Add(leafLife - leafRenewal + time.Second)
-	if renewed, err := a.Certificate(nil); err != nil || renewed == leaf {
-		t.Errorf("a leaf is renewed well before it ends: %v", err)
-	}
-	now = now.Add(authorityLife)
-	if _, err := OpenAuthority(dir, nil, clock); err == nil || !strings.Contains(err.Error(), "expired") {
-		t.Errorf("an expired authority is named: %v", err)
-	}
-}
-
 func TestHealthNamesWhatIsMissing(t *testing.T) {
 	missing := "no revision verified"
 	h := Health([]Check{{"truth", func() string { return missing }}, {"audit", func() string { return "" }}})

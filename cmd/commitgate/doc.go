@@ -40,6 +40,7 @@ Package [github.com/commitgate/commitgate/audit] writes one record per decision 
 # Edges
 
 Package [github.com/commitgate/commitgate/webhook] is the way of an AdmissionReview through the process. Package
+[github.com/commitgate/commitgate/authority] issues the certificates by which the API server knows it, and lets them rotate. Package
 [github.com/commitgate/commitgate/watch] keeps package live true to the cluster. Package [github.com/commitgate/commitgate/hook] takes the
 push hooks of Git hosts, as hints. Package [github.com/commitgate/commitgate/dryrun] asks the
 cluster what its own admission adds to a declared object. Package [github.com/commitgate/commitgate/replay] judges recorded reviews

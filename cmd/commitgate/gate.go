@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +20,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/admit"
@@ -43,7 +40,7 @@ import (
 const (
 	readHeaderTimeout = 5 * time.Second  // a slow client must not hold a connection for nothing
 	idleTimeout       = 90 * time.Second // longer than the API server keeps an idle one
-	shutdownTimeout   = 25 * time.Second // less than a pod's default grace period, more than a webhook's longest time-out
+	shutdownTimeout   = 31 * time.Second // more than a webhook's longest time-out
 	heartbeat         = time.Minute      // the longest silence of the audit log
 	definitionsWait   = 5 * time.Second  // without the cluster's CRDs the truth is made all the same, and made anew when they come
 )
@@ -65,15 +62,18 @@ type gate struct {
 	grants    *grantWatch        // nil: the configuration has no breakGlass
 	reviews   *http.Server
 	probes    *http.Server
-	reload    *certwatcher.CertWatcher // nil: the own authority issues certificates
-	listener  net.Listener
+	certs     *certificates
+	drain     webhook.Drain
+	// drainFor is how long the gate still answers after it said that it ends.
+	drainFor time.Duration
+	listener net.Listener
 	// collectors are the gate's own metrics.
 	collectors []prometheus.Collector
 }
 
 // newGate wires the gate. What it opened before an error it closes again.
 func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (g *gate, err error) {
-	g = &gate{log: log, spec: &cfg.Gate.Spec}
+	g = &gate{log: log, spec: &cfg.Gate.Spec, drainFor: o.drain}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -145,7 +145,12 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		return g, err
 	}
 
-	g.probes = g.newProbes(o, cfg.Repositories)
+	if g.certs, err = openCertificates(o, log); err != nil {
+		return g, err
+	}
+	checks := g.checks()
+	g.collectors = append(g.collectors, webhook.NewReadiness(checks), g.certs.metrics())
+	g.probes = g.newProbes(o, cfg.Repositories, checks)
 	return g, g.serveReviews(o, handler)
 }
 
@@ -233,6 +238,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 // checks are what must hold before the gate can answer from knowledge.
 func (g *gate) checks() []webhook.Check {
 	checks := []webhook.Check{
+		g.drain.Check(),
 		{Name: "audit log", Missing: func() string {
 			if err := g.audit.Health().Err; err != nil {
 				return "cannot be written: " + err.Error()
@@ -278,12 +284,12 @@ func (g *gate) unverified(repository string) string {
 	return ""
 }
 
-func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository) *http.Server {
+func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository, checks []webhook.Check) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(g.collectors...)
 	mux := http.NewServeMux()
-	mux.Handle("/", webhook.Health(g.checks()))
+	mux.Handle("/", webhook.Health(checks))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	if len(o.hookSecrets) > 0 {
 		mux.Handle("/hook", g.hooks(o.hookSecrets, repositories))
@@ -313,39 +319,15 @@ func (g *gate) hooks(files []string, repositories []v1alpha1.TrustedRepository) 
 	return h
 }
 
-// serveReviews prepares the server for the API server, with a certificate from files or of the own authority.
+// serveReviews prepares the server for the API server.
 func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 	mux := http.NewServeMux()
 	mux.Handle("/review", handler)
 	if g.sealing.stream != nil {
 		mux.Handle("/audit-stream", g.sealing.stream)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-	if o.certFile != "" {
-		if g.reload, err = certwatcher.New(o.certFile, o.keyFile); err != nil {
-			return fmt.Errorf("certificate: %w", err)
-		}
-		config.GetCertificate = g.reload.GetCertificate
-	} else {
-		authority, err := webhook.OpenAuthority(o.authority(), o.names, time.Now)
-		if err != nil {
-			return err
-		}
-		config.GetCertificate = authority.Certificate
-	}
-	if o.clientCA != "" {
-		pem, err := os.ReadFile(o.clientCA)
-		if err != nil {
-			return err
-		}
-		config.ClientCAs = x509.NewCertPool()
-		if !config.ClientCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("--client-ca %s holds no certificate", o.clientCA)
-		}
-		config.ClientAuth = tls.RequireAndVerifyClientCert
-	}
 	g.reviews = &http.Server{
-		Addr: o.listen, Handler: mux, TLSConfig: config, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
+		Addr: o.listen, Handler: g.drain.Handler(mux), TLSConfig: g.certs.config, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // handshakes that nobody finished: port scans, probes
 	}
 	if g.listener, err = net.Listen("tcp", o.listen); err != nil {
@@ -354,45 +336,61 @@ func (g *gate) serveReviews(o serveOptions, handler http.Handler) (err error) {
 	return nil
 }
 
-// run serves until the context ends or something breaks, and then ends in order: no review is cut off, the log is closed last.
+// run serves until the context ends or something breaks, and then ends in order: first nobody new is sent here, then no review is cut off, and the
+// log is closed last. Until the last review is answered everything goes on that an answer may need.
 func (g *gate) run(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, work := errgroup.WithContext(work)
 	group.Go(func() error {
 		if g.definitions != nil {
-			g.definitions.Wait(ctx, definitionsWait)
+			g.definitions.Wait(work, definitionsWait)
 		}
-		return g.tracker.Run(ctx)
+		return g.tracker.Run(work)
 	})
-	group.Go(func() error { return g.sealing.run(ctx, g.log) })
+	group.Go(func() error { return g.sealing.run(work, g.log) })
 	if g.watch != nil {
-		group.Go(func() error { g.watch.Run(ctx); return nil })
-		group.Go(func() error { g.definitions.Run(ctx); return nil })
-		group.Go(func() error { g.inventory.Run(ctx); return nil })
+		group.Go(func() error { g.watch.Run(work); return nil })
+		group.Go(func() error { g.definitions.Run(work); return nil })
+		group.Go(func() error { g.inventory.Run(work); return nil })
 	}
-	group.Go(func() error { watchExemptions(ctx, g.spec.Exemptions, g.log); return nil })
+	group.Go(func() error { watchExemptions(work, g.spec.Exemptions, g.log); return nil })
 	if g.scan != nil {
-		group.Go(func() error { g.scan.Run(ctx); return nil })
+		group.Go(func() error { g.scan.Run(work); return nil })
 	}
 	if g.watchdog != nil {
-		group.Go(func() error { g.watchdog.Run(ctx); return nil })
+		group.Go(func() error { g.watchdog.Run(work); return nil })
 	}
 	if g.grants != nil {
-		group.Go(func() error { return g.grants.run(ctx) })
+		group.Go(func() error { return g.grants.run(work) })
 	}
-	if g.reload != nil {
-		group.Go(func() error { return g.reload.Start(ctx) })
-	}
+	group.Go(func() error { return g.certs.run(work) })
 	group.Go(func() error { return ended(g.probes.ListenAndServe()) })
 	group.Go(func() error { return ended(g.reviews.ServeTLS(g.listener, "", "")) })
 	group.Go(func() error {
-		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
-		defer cancel()
-		return errors.Join(g.reviews.Shutdown(ctx), g.probes.Shutdown(ctx))
+		defer stop()
+		return g.shutdown(ctx, work)
 	})
 	g.log.Info("serving", "reviews", g.listener.Addr().String(), "probes", g.probes.Addr, "version", version())
 	err := group.Wait()
 	return errors.Join(err, g.close())
+}
+
+// shutdown waits until the gate is asked to end, or something broke, and ends what it serves.
+func (g *gate) shutdown(asked, broken context.Context) error {
+	select {
+	case <-broken.Done():
+	case <-asked.Done():
+		g.drain.Begin()
+		g.log.Info("ending", "draining", g.drainFor.String())
+		select {
+		case <-broken.Done():
+		case <-time.After(g.drainFor):
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	return errors.Join(g.reviews.Shutdown(ctx), g.probes.Shutdown(ctx))
 }
 
 func ended(err error) error {

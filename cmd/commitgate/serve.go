@@ -21,6 +21,9 @@ type serveOptions struct {
 	clientCA            string
 	verifiedKey         string
 	names               []string
+	webhookName         string
+	caSettle            time.Duration
+	drain               time.Duration
 	kubeconfig          string
 	noCluster           bool
 	inventoryMiB        int64
@@ -50,8 +53,11 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.probeListen, "probe-listen", ":8080", "address for /livez, /readyz and /metrics")
 	f.StringVar(&o.certFile, "tls-cert", "", "certificate file, watched for changes; without it the gate's own authority issues one")
 	f.StringVar(&o.keyFile, "tls-key", "", "key file of --tls-cert")
-	f.StringVar(&o.caDir, "ca", "", "folder of the gate's own authority (ca.crt, ca.key), made if it is empty (default DATA/ca)")
-	f.StringVar(&o.clientCA, "client-ca", "", "certificates that may have signed the API server's client certificate; with it, nobody else is answered")
+	f.StringVar(&o.caDir, "ca", "", "folder of the gate's own authorities (ca.crt, ca.key), watched for changes, one made if it is empty (default DATA/ca)")
+	f.StringVar(&o.webhookName, "webhook-configuration", "commitgate", "ValidatingWebhookConfiguration whose caBundle says which of several authorities in --ca is trusted already")
+	f.DurationVar(&o.caSettle, "ca-settle", 3*time.Minute, "how long a new authority must be in that caBundle before certificates are issued from it: API servers and other replicas have to see it")
+	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long to go on answering after SIGTERM, unready, so that nobody new is sent here when the port closes")
+	f.StringVar(&o.clientCA, "client-ca", "", "certificates, watched for changes, that may have signed the API server's client certificate; with it, nobody else is answered")
 	f.StringSliceVar(&o.names, "tls-name", []string{"localhost", "127.0.0.1"}, "DNS names and IP addresses of the certificate that the own authority issues")
 	f.StringVar(&o.verifiedKey, "verified-key", "", "file with 32 secret bytes or more, not under --data: remember verified commits across restarts, authenticated with it")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
@@ -79,6 +85,8 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("--tls-cert and --tls-key go together")
 	case o.noCluster && o.kubeconfig != "":
 		return usage("--kubeconfig and --no-cluster contradict each other")
+	case o.drain < 0:
+		return usage("--drain: negative")
 	case o.scanInterval < 0:
 		return usage("--scan-interval: negative")
 	case o.audit.retention < 0 || o.audit.sealInterval < 0:

@@ -2,6 +2,7 @@ package install
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,8 +15,8 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/authority"
 	"github.com/commitgate/commitgate/signing"
-	"github.com/commitgate/commitgate/webhook"
 )
 
 // TestSamples: what people copy is read by the gate as it is, and the gate's pods get it.
@@ -79,11 +80,11 @@ func TestAuthorityByHand(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	authority, err := webhook.OpenAuthority(dir, []string{"commitgate.commitgate.svc"}, time.Now)
+	server, err := authority.Open(authority.Config{Dir: dir, Names: []string{"commitgate.commitgate.svc"}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := authority.Certificate(&tls.ClientHelloInfo{}); err != nil {
+	if _, err := server.Certificate(&tls.ClientHelloInfo{}); err != nil {
 		t.Error(err)
 	}
 	m, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../../config/webhook")

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/commitgate/commitgate/authority"
+)
+
+// certificates are what the gate shows to the API server, and what it wants to see of it.
+type certificates struct {
+	config *tls.Config
+	// One of the two: certificates from files, or of the own authority.
+	files *certwatcher.CertWatcher
+	own   *authority.Server
+	// clients are those who may have signed the API server's certificate; nil: anybody is answered.
+	clients *clientAuthorities
+}
+
+// openCertificates reads or makes the certificates that the flags name.
+func openCertificates(o serveOptions, log *slog.Logger) (*certificates, error) {
+	c := &certificates{config: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}}
+	var err error
+	if o.certFile != "" {
+		if c.files, err = certwatcher.New(o.certFile, o.keyFile); err != nil {
+			return nil, fmt.Errorf("certificate: %w", err)
+		}
+		c.config.GetCertificate = c.files.GetCertificate
+	} else {
+		config := authority.Config{Dir: o.authority(), Names: o.names, Settle: o.caSettle, Log: log, Now: time.Now}
+		if config.Trusted, err = trustedBundle(o); err != nil {
+			return nil, err
+		}
+		if c.own, err = authority.Open(config); err != nil {
+			return nil, err
+		}
+		c.config.GetCertificate = c.own.Certificate
+	}
+	if o.clientCA != "" {
+		c.clients = &clientAuthorities{file: o.clientCA, log: log}
+		if err := c.clients.look(); err != nil {
+			return nil, err
+		}
+		c.config.ClientAuth = tls.RequireAndVerifyClientCert
+		c.config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			now := c.config.Clone()
+			now.GetConfigForClient, now.ClientCAs = nil, c.clients.current.Load().pool
+			return now, nil
+		}
+	}
+	return c, nil
+}
+
+// trustedBundle reads by what the API server knows the gate; nil: there is no cluster to read it in.
+func trustedBundle(o serveOptions) (func(context.Context) ([]byte, error), error) {
+	if o.noCluster {
+		return nil, nil
+	}
+	cluster, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w (--no-cluster runs without one)", err)
+	}
+	client, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) ([]byte, error) {
+		configuration, err := client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Get(ctx, o.webhookName, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		if len(configuration.Webhooks) == 0 {
+			return nil, fmt.Errorf("%s holds no webhook", o.webhookName)
+		}
+		return configuration.Webhooks[0].ClientConfig.CABundle, nil
+	}, nil
+}
+
+// clientLook is how often the file of the client authorities is read.
+const clientLook = 10 * time.Second
+
+// run follows changes of the certificates until the context ends.
+func (c *certificates) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if c.clients != nil {
+		group.Go(func() error { c.clients.run(ctx); return nil })
+	}
+	if c.own != nil {
+		group.Go(func() error { c.own.Run(ctx); return nil })
+	} else {
+		group.Go(func() error { return c.files.Start(ctx) })
+	}
+	return group.Wait()
+}
+
+// clientAuthorities are those of --client-ca, as the file holds them now: they rotate without a restart.
+type clientAuthorities struct {
+	file    string
+	log     *slog.Logger
+	current atomic.Pointer[clientPool]
+}
+
+type clientPool struct {
+	text []byte
+	pool *x509.CertPool
+	// expires is when the first of them ends.
+	expires time.Time
+}
+
+// look reads the file. After an error what was read before holds.
+func (c *clientAuthorities) look() error {
+	text, err := os.ReadFile(c.file)
+	if err != nil {
+		return fmt.Errorf("--client-ca: %w", err)
+	}
+	if p := c.current.Load(); p != nil && bytes.Equal(p.text, text) {
+		return nil
+	}
+	certs, err := authority.Certificates(text)
+	if err == nil && len(certs) == 0 {
+		err = errors.New("no certificate")
+	}
+	if err != nil {
+		return fmt.Errorf("--client-ca %s: %w", c.file, err)
+	}
+	p := &clientPool{text: text, pool: x509.NewCertPool(), expires: certs[0].NotAfter}
+	for _, cert := range certs {
+		p.pool.AddCert(cert)
+		if cert.NotAfter.Before(p.expires) {
+			p.expires = cert.NotAfter
+		}
+	}
+	c.current.Store(p)
+	return nil
+}
+
+func (c *clientAuthorities) run(ctx context.Context) {
+	tick := time.NewTicker(clientLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := c.look(); err != nil {
+				c.log.Error("the authorities of the API server's certificate cannot be read; those read before hold", "err", err)
+			}
+		}
+	}
+}
+
+// expiryMetric is the end of each certificate.
+type expiryMetric struct {
+	c    *certificates
+	desc *prometheus.Desc
+}
+
+func (c *certificates) metrics() prometheus.Collector {
+	return &expiryMetric{c, prometheus.NewDesc("gate_certificate_expiry_timestamp_seconds",
+		"When a certificate ends: serving (shown to the API server, renewed by itself), authority (the own one that issues it), client_authority (the first of --client-ca).",
+		[]string{"certificate"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (m *expiryMetric) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
+
+// Collect implements prometheus.Collector.
+func (m *expiryMetric) Collect(ch chan<- prometheus.Metric) {
+	send := func(name string, end time.Time) {
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(end.Unix()), name)
+	}
+	if leaf, err := m.c.config.GetCertificate(nil); err == nil {
+		if cert, err := x509.ParseCertificate(leaf.Certificate[0]); err == nil {
+			send("serving", cert.NotAfter)
+		}
+	}
+	if m.c.own != nil {
+		send("authority", m.c.own.Expiry())
+	}
+	if m.c.clients != nil {
+		send("client_authority", m.c.clients.current.Load().expires)
+	}
+}
