@@ -7,6 +7,7 @@
 package audit
 
 import (
+	"slices"
 	"time"
 
 	"github.com/commitgate/commitgate/git"
@@ -53,8 +54,8 @@ const (
 	TypeHeartbeat  Type = "heartbeat"           // nothing else was written for a while; the writer lives
 	TypePublished  Type = "revision.published"  // a revision became the truth
 	TypeRefused    Type = "revision.refused"    // a fetched commit was not accepted; the previous truth stays
-	TypePolicies   Type = "policy.activated"    // reserved, not written yet: each decision names its policies
-	TypeSigners    Type = "signers.changed"     // reserved, not written yet: the list's commit stands in revision.published
+	TypePolicies   Type = "policy.activated"    // other policies judge from now on, or none
+	TypeSigners    Type = "signers.changed"     // a commit brought another signer list, or the configuration another trust
 	TypeGrant      Type = "grant.opened"        // a break-glass grant became active
 	TypeGrantUsed  Type = "grant.used"          // reserved, not written yet: the decision names its grant (emergency)
 	TypeGrantEnd   Type = "grant.closed"        // a grant ended, was revoked or used up
@@ -67,6 +68,18 @@ const (
 	TypeClock      Type = "clock.stepped"       // the wall clock jumped against the monotonic one
 	TypeExport     Type = "export.created"      // reserved, not written yet
 )
+
+// Exhibits are the digests of the documents by which what the record tells was judged: signer lists, trust, policies.
+func (r *Record) Exhibits() []string {
+	var all []string
+	if o := r.Origin; o != nil {
+		all = append(all, o.SignerList, o.NextSignerList, o.Trust)
+	}
+	if r.Policy != nil {
+		all = append(all, r.Policy.Digest)
+	}
+	return slices.DeleteFunc(all, func(digest string) bool { return digest == "" })
+}
 
 // Writer is the process that wrote a record. The log fills it from its Config.
 type Writer struct {
@@ -151,6 +164,12 @@ type Origin struct {
 	// CommitTime is as the commit says; proves nothing.
 	CommitTime *time.Time `json:"commitTime,omitempty"`
 	Signers    []Signer   `json:"signers,omitempty"` // whose signatures on the commit were accepted
+	// SignerList is the digest of the signer list by which the commit was judged: that of its first parent, or else the configuration's trust.
+	SignerList string `json:"signerList,omitempty"`
+	// NextSignerList is the digest of the signer list by which the commits after it are judged.
+	NextSignerList string `json:"nextSignerList,omitempty"`
+	// Trust is the digest of what the configuration says of signers and rules.
+	Trust string `json:"trust,omitempty"`
 	// ManifestDigest is a keyed digest of the declared object.
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 }

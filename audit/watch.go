@@ -155,6 +155,16 @@ func (l *Log) Prune(ctx context.Context) ([]string, error) {
 	return removed, syncFolder(l.cfg.Dir)
 }
 
+// Since is when the oldest segment of the log was begun.
+func (l *Log) Since() (time.Time, error) {
+	segments, err := Segments(l.cfg.Dir)
+	if err != nil || len(segments) == 0 {
+		return time.Time{}, err
+	}
+	h, err := readHeader(segments[0].Path)
+	return h.Time, err
+}
+
 // Close writes a TypeStop record, waits for what is on its way to the disk, and gives the log up.
 func (l *Log) Close() error {
 	l.mu.Lock()

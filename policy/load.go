@@ -94,7 +94,8 @@ func load(ctx context.Context, limits Limits, tests bool, folders ...folder) (*S
 		s.limits.Memory = DefaultMemory
 	}
 	var p problems
-	digest := sha256.New()
+	var listing bytes.Buffer
+	s.documents = [][]byte{nil} // the place of the listing
 	for _, f := range folders {
 		src, err := read(ctx, f, &p)
 		if err != nil {
@@ -106,7 +107,7 @@ func load(ctx context.Context, limits Limits, tests bool, folders ...folder) (*S
 		if p.err() == nil && tests {
 			src.test(ctx, time.Now(), &p)
 		}
-		src.writeDigest(digest)
+		s.documents = append(s.documents, src.list(&listing)...)
 		s.revisions = append(s.revisions, Revision{f.repository, f.commit, git.Path(f.root)})
 	}
 	if err := p.err(); err != nil {
@@ -120,7 +121,9 @@ func load(ctx context.Context, limits Limits, tests bool, folders ...folder) (*S
 		return nil, Errors{{File: strings.Join(names, ", "), Msg: "holds no rule that could deny or warn; without policies, configure none"}}
 	}
 	s.inventory = uniqueKinds(s.inventory)
-	s.digest = "sha256:" + hex.EncodeToString(digest.Sum(nil))
+	s.documents[0] = listing.Bytes()
+	digest := sha256.Sum256(listing.Bytes())
+	s.digest = "sha256:" + hex.EncodeToString(digest[:])
 	return s, nil
 }
 
@@ -484,18 +487,20 @@ func uniqueKinds(in []Kind) []Kind {
 	return out
 }
 
-// writeDigest hashes everything that can influence a verdict, by name and content. Tests and suites cannot. Names are relative to
-// the folder, so that a developer's copy has the digest of the record.
-func (src *source) writeDigest(w io.Writer) {
+// list writes the name and the sum of everything that can influence a verdict, and returns its content. Tests and suites cannot. Names are
+// relative to the folder, so that a developer's copy has the digest of the record.
+func (src *source) list(w io.Writer) (documents [][]byte) {
 	type entry struct{ Path, Sum string }
 	var entries []entry
 	for _, group := range [][]file{src.policies(), src.files.data, src.judging} {
 		for _, f := range group {
 			sum := sha256.Sum256(f.content)
 			entries = append(entries, entry{path.Join(f.dir, path.Base(f.path)), hex.EncodeToString(sum[:])})
+			documents = append(documents, f.content)
 		}
 	}
 	sort.Slice(entries, func(i, j int) bool { return entries[i].Path < entries[j].Path })
 	text, _ := json.Marshal(entries) // strings only: cannot fail
-	w.Write(text)                    // a hash takes everything
+	w.Write(text)                    // a buffer takes everything
+	return documents
 }

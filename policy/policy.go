@@ -143,6 +143,7 @@ type Set struct {
 	inventory  []Kind
 	unused     []string
 	digest     string
+	documents  [][]byte // the text that digest is of, and the files that it names
 	limits     Limits
 	// strays counts evaluations that were cut off and have not ended yet.
 	strays atomic.Int32
@@ -154,6 +155,15 @@ func (s *Set) Digest() string {
 		return ""
 	}
 	return s.digest
+}
+
+// Documents are the bytes behind Digest, for whoever wants to keep them: first the text whose SHA-256 it is, one JSON list of paths and SHA-256
+// sums for each source, one after the other; then each file that can influence a verdict. They must not be changed.
+func (s *Set) Documents() [][]byte {
+	if s == nil {
+		return nil
+	}
+	return s.documents
 }
 
 // Revisions are the commits that the policies came from, in the order in which the sources were given.

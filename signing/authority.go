@@ -29,6 +29,7 @@ type Authority struct {
 	base       *list // the configuration's signers
 	revoked    revocations
 	keyless    *keyless          // nil if there is no trusted root
+	trust      []byte            // what the configuration says, as JSON
 	digest     [sha256.Size]byte // of the rules
 	cache      *cache            // nil without one
 
@@ -74,9 +75,10 @@ func NewAuthority(repository string, spec v1alpha1.TrustedRepositorySpec, polici
 		}
 	}
 	a.policies = policies
-	if a.digest, err = rulesDigest(spec, trustedRoot, policies); err != nil {
+	if a.trust, err = trustText(spec, trustedRoot, policies); err != nil {
 		problems = append(problems, err)
 	}
+	a.digest = rulesDigest(a.trust)
 	if len(spec.Signers) == 0 && spec.AllowedSigners == "" {
 		a.base = &list{revoked: a.revoked} // a list in Git is all there is; without one, history ends at the anchor
 	} else if a.base, err = newList(document{signers: spec.Signers, allowedSigners: spec.AllowedSigners, x509Roots: spec.X509Roots}, a.revoked, a.keyless); err != nil {

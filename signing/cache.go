@@ -64,19 +64,20 @@ func (a *Authority) UseCache(file string, key []byte) error {
 	return nil
 }
 
-// rulesDigest names what verdicts depend on beside the history.
-func rulesDigest(spec v1alpha1.TrustedRepositorySpec, trustedRoot []byte, policies []git.Path) ([sha256.Size]byte, error) {
+// trustText is what verdicts depend on beside the history.
+func trustText(spec v1alpha1.TrustedRepositorySpec, trustedRoot []byte, policies []git.Path) ([]byte, error) {
 	spec.URL, spec.Aliases, spec.Credentials, spec.Branch, spec.Anchor = "", nil, "", "", v1alpha1.Anchor{} // where history comes from and begins; ids say the rest
 	spec.Interval.Duration, spec.StaleAfter.Duration = 0, 0
 	spec.SigstoreTrustedRoot = string(trustedRoot)
-	text, err := json.Marshal(struct {
+	return json.Marshal(struct {
 		Spec     v1alpha1.TrustedRepositorySpec
 		Policies []git.Path
 	}{spec, policies})
-	if err != nil {
-		return [sha256.Size]byte{}, err
-	}
-	return sha256.Sum256(append([]byte(cacheVersion+"\n"), text...)), nil
+}
+
+// rulesDigest names them.
+func rulesDigest(trust []byte) [sha256.Size]byte {
+	return sha256.Sum256(append([]byte(cacheVersion+"\n"), trust...))
 }
 
 func (c *cache) code(line string) string {

@@ -35,6 +35,8 @@ type Entry struct {
 	// for everything before it). Signatures are those of that commit.
 	Changed    *git.Commit
 	Signatures []signing.Signature
+	// SignerList is the digest of the signer list by which that commit was judged: that of its first parent, or the configuration's. "" for the anchor.
+	SignerList string
 }
 
 // Parts are what a snapshot consists of beside its declared objects.

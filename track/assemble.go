@@ -207,6 +207,9 @@ func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
 		return nil, err
 	}
 	e := &snapshot.Entry{Object: *o, Revision: src.revision, Changed: commit, Signatures: changed.signatures}
+	if changed.list != nil {
+		e.SignerList = changed.list.Digest
+	}
 	if old != nil && !retyped && sameDeclaration(&old.Object, o) {
 		e.Content, e.Account = old.Content, old.Account // one copy of the content, prepared once
 	} else {

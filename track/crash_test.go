@@ -38,6 +38,8 @@ func (k killer) Published(_ context.Context, p track.Publication) error {
 	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 }
 
+func (k killer) Restored(context.Context, []track.Publication) error { return nil }
+
 func (k killer) Refused(context.Context, track.Refusal) {}
 
 // TestDoomedGate is the other process of TestKilledWhilePublishing, and nothing by itself.

@@ -49,6 +49,18 @@ func (t *Tracker) republish(ctx context.Context) error {
 	if err != nil {
 		return err // another version of the gate may not render what this one does; the newest revision is tried next
 	}
+	if t.cfg.Observer != nil {
+		ps := make([]Publication, len(t.repos))
+		for i, r := range t.repos {
+			ps[i] = r.publication(r.marked, next)
+		}
+		if err := t.cfg.Observer.Restored(ctx, ps); err != nil {
+			return fmt.Errorf("what judges could not be recorded: %w", err)
+		}
+		for i, r := range t.repos {
+			r.handedOver(ps[i])
+		}
+	}
 	for _, r := range t.repos {
 		r.published = r.mark
 	}

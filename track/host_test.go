@@ -206,6 +206,9 @@ func value(t *track.Tracker, name string) string {
 type witness struct {
 	tracker   func() *track.Tracker
 	published []string // "repository commit", short
+	told      []track.Publication
+	restored  []track.Publication
+	given     map[string]string // signer lists, by digest
 	refused   []track.Refusal
 	fail      error
 	before    []git.ID // what was the truth while a publication was being recorded
@@ -216,6 +219,8 @@ func (o *witness) Published(_ context.Context, p track.Publication) error {
 		return o.fail
 	}
 	o.published = append(o.published, p.Repository+" "+p.Commit.ID.Short())
+	o.give(p)
+	o.told = append(o.told, p)
 	if o.tracker != nil {
 		var was git.ID
 		if s := o.tracker().Truth().Current; s != nil {
@@ -224,6 +229,23 @@ func (o *witness) Published(_ context.Context, p track.Publication) error {
 		o.before = append(o.before, was)
 	}
 	return nil
+}
+
+func (o *witness) Restored(_ context.Context, ps []track.Publication) error {
+	for _, p := range ps {
+		o.give(p)
+	}
+	o.restored = append(o.restored, ps...)
+	return o.fail
+}
+
+func (o *witness) give(p track.Publication) {
+	if o.given == nil {
+		o.given = map[string]string{}
+	}
+	for _, l := range p.Lists {
+		o.given[l.Digest] = string(l.Content)
+	}
 }
 
 func (o *witness) Refused(_ context.Context, r track.Refusal) { o.refused = append(o.refused, r) }

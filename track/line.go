@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -30,7 +31,11 @@ func (l *line) begin(ctx context.Context, h signing.History) error {
 	if err != nil {
 		return fmt.Errorf("trust anchor: %w", err)
 	}
-	l.lineage = newLineage(anchor.Commit().ID, anchor.Signatures())
+	list, err := l.authority.List(anchor.Tree())
+	if err != nil {
+		return fmt.Errorf("trust anchor: signer list: %w", err)
+	}
+	l.lineage = newLineage(anchor.Commit().ID, anchor.Signatures(), list)
 	l.stand(anchor)
 	return nil
 }
@@ -45,8 +50,15 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 	if err != nil {
 		return 0, nil, err
 	}
+	lists, err := l.lists(commits, changed)
+	if err != nil {
+		return 0, nil, err
+	}
 	for i, v := range commits {
 		l.lineage.add(v.Commit().ID, v.Signatures(), changed[i])
+		if list, ok := lists[i]; ok {
+			l.lineage.relist(list)
+		}
 		l.stand(v)
 	}
 	return len(commits), refused, nil
@@ -60,6 +72,22 @@ func (l *line) stand(v signing.Verified) {
 	if v.Commit().ID == l.mark {
 		l.marked = v
 	}
+}
+
+// lists reads the signer lists that some of the commits brought, by their place.
+func (l *line) lists(commits []signing.Verified, changed [][]git.Path) (map[int]signing.List, error) {
+	lists := map[int]signing.List{}
+	for i, v := range commits {
+		if _, ok := slices.BinarySearch(changed[i], l.authority.ListPath()); !ok {
+			continue
+		}
+		list, err := l.authority.List(v.Tree())
+		if err != nil {
+			return nil, fmt.Errorf("signer list of %s: %w", v.Commit().ID.Short(), err)
+		}
+		lists[i] = list
+	}
+	return lists, nil
 }
 
 // changes lists what each of the commits changed against the one before it, on all cores.

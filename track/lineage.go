@@ -1,6 +1,8 @@
 package track
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"sort"
 	"strings"
@@ -13,7 +15,9 @@ import (
 // anchor stands for everything before it. It grows with what was changed, and is owned by the goroutine that publishes.
 type lineage struct {
 	commits []lineageCommit
-	index   map[git.ID]int32
+	// lists are the signer lists of the line, oldest first: the anchor's, and each that a commit put in the place of the one before.
+	lists []*SignerList
+	index map[git.ID]int32
 	// touched holds files, and folders in which something was touched, down to the root ".": indices in commits, ascending.
 	touched map[git.Path][]int32
 }
@@ -22,13 +26,52 @@ type lineage struct {
 type lineageCommit struct {
 	id         git.ID
 	signatures []signing.Signature
+	list       *SignerList // by which it was judged; nil for the anchor
 }
 
-func newLineage(anchor git.ID, signatures []signing.Signature) *lineage {
+// SignerList is a signer list of the line, from the commit on that brought it. By it the commits are judged whose first parent has it.
+type SignerList struct {
+	Commit git.ID   // that brought it: the anchor, or a later one
+	Path   git.Path // "" if the tree holds none, and the configuration's signers count
+	Digest string   // sha256: and 64 hexadecimal digits
+	Before string   // the digest of the one that it replaced, "" for the anchor's
+	// Content are its bytes. They are let go once the observer has them.
+	Content []byte
+
+	at int32 // the index of Commit
+}
+
+func newLineage(anchor git.ID, signatures []signing.Signature, list signing.List) *lineage {
 	return &lineage{
-		commits: []lineageCommit{{anchor, signatures}}, index: map[git.ID]int32{anchor: 0},
+		commits: []lineageCommit{{anchor, signatures, nil}}, index: map[git.ID]int32{anchor: 0}, lists: []*SignerList{signerList(anchor, list)},
 		touched: make(map[git.Path][]int32),
 	}
+}
+
+func signerList(commit git.ID, list signing.List) *SignerList {
+	sum := sha256.Sum256(list.Content)
+	return &SignerList{Commit: commit, Path: list.Path, Digest: "sha256:" + hex.EncodeToString(sum[:]), Content: list.Content}
+}
+
+// list is the signer list at the end of the line.
+func (l *lineage) list() *SignerList { return l.lists[len(l.lists)-1] }
+
+// relist notes that the last commit brought another signer list.
+func (l *lineage) relist(list signing.List) {
+	at := int32(len(l.commits)) - 1
+	next := signerList(l.commits[at].id, list)
+	if next.Digest == l.list().Digest {
+		return // a mode, or a way there and back within a merge
+	}
+	next.at, next.Before = at, l.list().Digest
+	l.lists = append(l.lists, next)
+}
+
+// listAfter is the signer list by which the commits after a revision are judged.
+func (l *lineage) listAfter(revision git.ID) *SignerList {
+	at := l.index[revision]
+	n := sort.Search(len(l.lists), func(i int) bool { return l.lists[i].at > at })
+	return l.lists[n-1]
 }
 
 // add appends a commit that changed these paths.
@@ -37,7 +80,7 @@ func (l *lineage) add(id git.ID, signatures []signing.Signature, changed []git.P
 	if last := l.commits[at-1].signatures; slices.Equal(last, signatures) {
 		signatures = last // usually the same few people
 	}
-	l.commits = append(l.commits, lineageCommit{id, signatures})
+	l.commits = append(l.commits, lineageCommit{id, signatures, l.list()})
 	l.index[id] = at
 	for _, p := range changed {
 		for {

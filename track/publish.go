@@ -12,6 +12,7 @@ import (
 
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/signing"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -178,10 +179,39 @@ func (t *Tracker) observe(ctx context.Context, r *repository, next *built) error
 	if t.cfg.Observer == nil {
 		return nil
 	}
-	return t.cfg.Observer.Published(ctx, Publication{
-		Repository: r.name, Branch: r.spec.Branch, Commit: r.verified.Commit(), Signatures: r.verified.Signatures(), From: r.mark,
+	p := r.publication(r.verified, next)
+	if err := t.cfg.Observer.Published(ctx, p); err != nil {
+		return err
+	}
+	r.handedOver(p)
+	return nil
+}
+
+// publication tells of a verified commit that becomes the truth.
+func (r *repository) publication(v signing.Verified, next *built) Publication {
+	l, id := r.lineage, v.Commit().ID
+	p := Publication{
+		Repository: r.name, Branch: r.spec.Branch, Commit: v.Commit(), Signatures: v.Signatures(), From: r.mark,
 		Objects: next.Len(), Put: next.put, Gone: next.gone,
-	})
+		Judged: l.commits[l.index[id]].list, Next: l.listAfter(id), Trust: r.authority.Trust(), Policies: next.Policies,
+	}
+	from, to := l.index[r.mark], l.index[id] // of a mark that is not on the line any more: from the anchor
+	for _, s := range l.lists {
+		if s.at > from && s.at <= to {
+			p.Relisted = append(p.Relisted, s)
+		}
+		if s.Content != nil {
+			p.Lists = append(p.Lists, s)
+		}
+	}
+	return p
+}
+
+// handedOver lets go of what the observer has.
+func (r *repository) handedOver(p Publication) {
+	for _, s := range p.Lists {
+		s.Content = nil
+	}
 }
 
 // swap makes a snapshot the truth; the one before stays acceptable for the window.

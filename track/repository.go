@@ -131,7 +131,11 @@ func (r *repository) lost(refused *signing.Refused) *Refusal {
 }
 
 func (r *repository) refusal(commit git.ID, stage Stage, why string) *Refusal {
-	return &Refusal{Repository: r.name, Branch: r.spec.Branch, Commit: commit, Stage: stage, Why: why}
+	x := &Refusal{Repository: r.name, Branch: r.spec.Branch, Commit: commit, Stage: stage, Why: why}
+	if stage == StageVerify && r.lineage != nil {
+		x.Judged, x.Trust = r.lineage.list(), r.authority.Trust() // it comes next after what was verified
+	}
+	return x
 }
 
 // judge verifies up to a commit that the mirror holds, and leaves what it found in r.verified and r.refused. An error says that it could

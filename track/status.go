@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/signing"
 )
 
@@ -31,6 +32,17 @@ type Publication struct {
 	From               git.ID // what was the truth before, "" at first
 	Objects            int    // declared objects, of all repositories
 	Put, Gone          int    // objects that are new or differ, and that are no longer declared
+	// Judged is the signer list by which Commit was judged, nil for the anchor; Next that by which the commits after it are. Their content may
+	// be gone: it was handed over with an earlier publication.
+	Judged, Next *SignerList
+	// Relisted are the signer lists that came between From and Commit, oldest first.
+	Relisted []*SignerList
+	// Lists are the signer lists of the line that the observer has not been given in this process, with their content.
+	Lists []*SignerList
+	// Trust is what the configuration says of signers and rules, as JSON.
+	Trust []byte
+	// Policies are those that judge from now on, nil if there are none.
+	Policies *policy.Set
 }
 
 // Refusal is a commit that was fetched and is not accepted. The truth stays what it was.
@@ -40,6 +52,10 @@ type Refusal struct {
 	Stage              Stage
 	Why                string // with file and line where there is one
 	Since              time.Time
+	// Judged is the signer list by which the commit was judged, and Trust what the configuration says; nil where it was not signatures that
+	// were not enough.
+	Judged *SignerList
+	Trust  []byte
 
 	cause error
 }

@@ -35,6 +35,9 @@ const (
 
 // Observer learns what became of revisions. Its methods are called by one goroutine.
 type Observer interface {
+	// Restored is called when what was published before a restart becomes the truth again: nothing is new but, perhaps, by what the
+	// configuration judges. An error keeps it from being the truth; the newest revision is then published instead.
+	Restored(ctx context.Context, ps []Publication) error
 	// Published is called before a revision becomes the truth, once for each repository that moved. It must return only when the
 	// fact is durably recorded; an error keeps the previous truth.
 	Published(ctx context.Context, p Publication) error

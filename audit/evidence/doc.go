@@ -7,6 +7,9 @@
 // and after it are there. Where a filter chose, that the hidden records did not match rests on whoever made the archive, and
 // the verification says so.
 //
+// By what commits and requests were judged, signer lists, configured trust and policies, is in the archive too, byte for byte under the digests that the
+// records name.
+//
 // Archives are ZIP files (APPNOTE 6.3), so that an auditor opens them anywhere, and deterministic: the same logs and the same question
 // make the same bytes.
 package evidence
@@ -41,6 +44,8 @@ type Manifest struct {
 	Count  uint64   `json:"count"` // records of the population
 	Logs   []Log    `json:"logs"`
 	Files  []File   `json:"files"` // all others, by name
+	// Missing are the digests that records name and that were not kept beside the log. An archive with such is not whole.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Question is what was asked for: the fields of audit.Filter.

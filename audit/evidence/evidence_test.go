@@ -53,19 +53,29 @@ func newWriter(t testing.TB, name string) *writer {
 // write appends n changes in a namespace, and seals. It returns the time after which they were written.
 func (w *writer) write(t testing.TB, namespace string, n int) time.Time {
 	t.Helper()
+	var records []audit.Record
+	for i := range n {
+		records = append(records, audit.Record{
+			Type:     audit.TypeDecision,
+			Request:  &audit.Request{Operation: "UPDATE", Kind: "Deployment", Group: "apps", Namespace: namespace, Name: fmt.Sprint("app-", i)},
+			Actor:    &audit.Actor{Username: "flux", Role: "agent"},
+			Decision: &audit.Decision{Outcome: "allow", Verdict: "allow", Mode: "Enforce", Reason: "Declared"},
+		})
+	}
+	return w.append(t, records...)
+}
+
+// append writes records, and seals. It returns the time after which they were written.
+func (w *writer) append(t testing.TB, records ...audit.Record) time.Time {
+	t.Helper()
 	l, err := audit.Open(audit.Config{Dir: w.dir, Origin: w.origin, SegmentSize: 8 << 10, Logger: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(2 * time.Millisecond) // the records of this call are younger than those before
 	began := time.Now().UTC()
-	for i := range n {
-		if _, err := l.Append(t.Context(), audit.Record{
-			Type:     audit.TypeDecision,
-			Request:  &audit.Request{Operation: "UPDATE", Kind: "Deployment", Group: "apps", Namespace: namespace, Name: fmt.Sprint("app-", i)},
-			Actor:    &audit.Actor{Username: "flux", Role: "agent"},
-			Decision: &audit.Decision{Outcome: "allow", Verdict: "allow", Mode: "Enforce", Reason: "Declared"},
-		}); err != nil {
+	for _, r := range records {
+		if _, err := l.Append(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -41,8 +41,11 @@ type Report struct {
 	From   time.Time `json:"from"`   // of the records
 	To     time.Time `json:"to"`
 	// Complete: no record of the period can be missing. False where a filter chose.
-	Complete bool            `json:"complete"`
-	Shards   []ShardReport   `json:"shards"`
+	Complete bool          `json:"complete"`
+	Shards   []ShardReport `json:"shards"`
+	Exhibits int           `json:"exhibits"` // that records name, and that are there
+	// Judged says by which signer list each commit was judged that the records tell of.
+	Judged   []Judged        `json:"judged,omitempty"`
 	Problems []audit.Problem `json:"problems,omitempty"`
 	Notes    []string        `json:"notes,omitempty"`
 }
@@ -69,7 +72,7 @@ func Verify(path string, verifiers []note.Verifier, anchors ...[]byte) (Report, 
 		return Report{}, err
 	}
 	defer z.Close()
-	v := &verifier{files: map[string]*zip.File{}, keys: verifiers, anchors: anchors, population: sha256.New()}
+	v := &verifier{files: map[string]*zip.File{}, keys: verifiers, anchors: anchors, population: sha256.New(), references: newReferences()}
 	for _, f := range z.File {
 		if v.files[f.Name] != nil {
 			v.problem(0, f.Name, "twice in the archive: two readers would see two archives")
@@ -87,6 +90,7 @@ func Verify(path string, verifiers []note.Verifier, anchors ...[]byte) (Report, 
 	for _, l := range v.m.Logs {
 		v.log(l)
 	}
+	v.exhibits()
 	v.compare()
 	v.conclude()
 	return v.Report, nil
@@ -101,6 +105,7 @@ type verifier struct {
 	anchors    [][]byte
 	population hash.Hash
 	matched    uint64 // records of the population that were seen
+	references references
 }
 
 func (v *verifier) problem(seq uint64, file, what string) {
@@ -339,6 +344,7 @@ func (w *walk) record(line []byte) error {
 	if !matches && !w.Asked.periodOnly() {
 		return fmt.Errorf("record %d is not what was asked for", f.Seq)
 	}
+	w.references.add(&r)
 	w.inPeriod(f, gap)
 	if matches {
 		row, err := export.CSV{}.Record(nil, line, &r)

@@ -46,7 +46,7 @@ type Options struct {
 
 // Write packs the logs in the given folders. It reads only what their checkpoints cover.
 func Write(ctx context.Context, w io.Writer, dirs []string, o Options) (Manifest, error) {
-	a := &archive{zip: zip.NewWriter(w), m: Manifest{Format: Format, Asked: questionOf(o.Filter)}, filter: o.Filter}
+	a := &archive{zip: zip.NewWriter(w), m: Manifest{Format: Format, Asked: questionOf(o.Filter)}, filter: o.Filter, references: newReferences()}
 	logs, err := export.OpenLogs(dirs, audit.Filter{})
 	if err != nil {
 		return a.m, err
@@ -65,6 +65,9 @@ func Write(ctx context.Context, w io.Writer, dirs []string, o Options) (Manifest
 			return a.m, fmt.Errorf("%s: %w", l.Dir, err)
 		}
 	}
+	if err := a.exhibits(dirs); err != nil {
+		return a.m, fmt.Errorf("%s: %w", exhibitsFolder, err)
+	}
 	if err := a.rest(o); err != nil {
 		return a.m, err
 	}
@@ -77,6 +80,7 @@ type archive struct {
 	m          Manifest
 	filter     audit.Filter
 	population *os.File
+	references references
 }
 
 // entry is a file of the archive that is being written.
@@ -223,6 +227,7 @@ func (a *archive) records(ctx context.Context, sh *Shard, segments []audit.Segme
 			continue
 		}
 		sh.Shown++
+		a.references.add(&r)
 		if _, err := out.Write(append(slices.Clone(line.Text), '\n')); err != nil {
 			return err
 		}

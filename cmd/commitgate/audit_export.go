@@ -139,6 +139,9 @@ func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to s
 		return err
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%d records\n", m.Count)
+	for _, digest := range m.Missing {
+		fmt.Fprintf(cmd.ErrOrStderr(), "missing: %s, which a record names; the archive will not verify without it\n", plain(digest))
+	}
 	for _, l := range m.Logs {
 		for _, s := range l.Shards {
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s/%s: records %d to %d, root %s\n", plain(l.Origin), plain(s.Name), s.First, s.First+uint64(s.Size)-1, s.Root)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/audit/evidence"
+	"github.com/commitgate/commitgate/audit/exhibit"
 	"github.com/commitgate/commitgate/audit/seal"
 )
 
@@ -131,11 +132,48 @@ func printEvidence(w io.Writer, r evidence.Report) error {
 		}
 		b.WriteByte('\n')
 	}
+	if r.Exhibits > 0 {
+		fmt.Fprintf(&b, "exhibits: %d signer lists, policies and other documents that the records name, each byte for byte\n", r.Exhibits)
+	}
+	for i, j := range r.Judged {
+		if i == maxJudgedLines {
+			fmt.Fprintf(&b, "judged:   … and %d more: -o json lists all\n", len(r.Judged)-i)
+			break
+		}
+		fmt.Fprintf(&b, "judged:   %s %s by signer list %s%s\n", plain(j.Repository), j.Commit.Short(), plain(shortDigest(j.SignerList)), judgedWith(j))
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note:     %s\n", plain(n))
 	}
 	_, err = io.WriteString(w, b.String())
 	return err
+}
+
+// maxJudgedLines is how many judgements fit on a screen.
+const maxJudgedLines = 15
+
+// judgedWith tells what became of a commit.
+func judgedWith(j evidence.Judged) string {
+	var more []string
+	if j.Refused {
+		more = append(more, "refused")
+	}
+	if j.Published {
+		more = append(more, "published")
+	}
+	if j.Changes > 0 {
+		more = append(more, fmt.Sprintf("%d decisions", j.Changes))
+	}
+	return ": " + strings.Join(more, ", ")
+}
+
+// shortDigest keeps enough of a digest to find the file.
+func shortDigest(digest string) string {
+	name, ok := exhibit.Name(digest)
+	if !ok {
+		return digest
+	}
+	return name[:12]
 }
 
 // verifyOptions reads keys and checkpoints from files.

@@ -35,7 +35,8 @@ it cannot know it says, and whoever can fetch does.
 
 # Memory
 
-Package [github.com/commitgate/commitgate/audit] writes one record per decision before the decision leaves, and lets others verify them.
+Package [github.com/commitgate/commitgate/audit] writes one record per decision before the decision leaves, and lets others verify them. What
+records name by digest, signer lists and policies, is kept by audit/exhibit.
 
 # Edges
 

@@ -97,10 +97,14 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if err != nil {
 		return g, err
 	}
+	observer, err := newRecorder(g.audit, g.sealing.exhibits, time.Now)
+	if err != nil {
+		return g, err
+	}
 	g.tracker, err = track.New(track.Config{
 		Mirror: func(repository string) mirror.Options { return reach[repository] },
 		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
-		CacheKey: cacheKey, Definitions: g.defined, Observer: &recorder{log: g.audit}, Log: log, Now: time.Now,
+		CacheKey: cacheKey, Definitions: g.defined, Observer: observer, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		return g, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/exhibit"
 	"github.com/commitgate/commitgate/audit/outcome"
 	"github.com/commitgate/commitgate/audit/seal"
 	"github.com/commitgate/commitgate/audit/ship"
@@ -61,6 +62,8 @@ type sealing struct {
 	witness *seal.Witness    // nil: no peers
 	stream  *outcome.Handler // nil: the API server does not post its audit events
 	shipper *ship.Shipper
+	// exhibits are the signer lists and policies that records name.
+	exhibits *exhibit.Store
 }
 
 // openAudit opens the log of this replica, one per host name, which is the pod's, and prepares its seals.
@@ -99,6 +102,9 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
 		Interval: o.audit.sealInterval, Peers: peers, Logger: log,
 	})
+	if err == nil {
+		s.exhibits, err = exhibit.Open(dir)
+	}
 	if err == nil {
 		s.shipper, err = ship.NewShipper(dir, o.audit.ship, shipInterval, log)
 	}
@@ -258,12 +264,29 @@ func (s *sealing) prune(ctx context.Context, log *slog.Logger) {
 		} else if len(removed) > 0 {
 			log.Info("shards of the audit log were removed: their retention is over", "shards", removed)
 		}
+		if err := s.pruneExhibits(); err != nil {
+			log.Error("the exhibits of the audit log cannot be kept in order", "err", err)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// exhibitSlack is how long before the oldest record an exhibit must have been used last to be removed: clocks step, and a superseded
+// revision judges for a while.
+const exhibitSlack = 48 * time.Hour
+
+// pruneExhibits removes the exhibits that no record that is left can name. Where nothing is ever removed of the log, none is.
+func (s *sealing) pruneExhibits() error {
+	since, err := s.log.Since()
+	if err != nil {
+		return err
+	}
+	_, err = s.exhibits.Prune(time.Now(), since.Add(-exhibitSlack))
+	return err
 }
 
 // close ends the log, and seals its last records.

@@ -1,0 +1,94 @@
+package track_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/test/forge"
+)
+
+// allowed is a signer list in OpenSSH's own format.
+func allowed(people ...*forge.Person) string {
+	list := ""
+	for _, p := range people {
+		s := p.Signer()
+		list += fmt.Sprintf("%s %s\n", s.Principal, s.SSH[0])
+	}
+	return list
+}
+
+func digestOf(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// An auditor asks of any commit by which list of signers it was judged: the observer is told, and has the bytes.
+func TestTheObserverHasEachListThatJudges(t *testing.T) {
+	w := newWorld(t)
+	w.repositories[0].Spec.SignerList = "signers"
+	w.repositories[0].Spec.Rules = []v1alpha1.Rule{{Paths: []string{"signers"}}, {}} // one person may change the list here
+	o := &witness{}
+	tracker := w.start(o)
+	w.once(tracker)
+	trust := digestOf(string(o.told[0].Trust))
+	if p := o.told[0]; p.Judged != nil || p.Next.Digest != trust || p.Next.Path != "" || len(p.Relisted) > 0 {
+		t.Errorf("the anchor, with the configuration's signers: judged by %v, next %+v, relisted %v", p.Judged, p.Next, p.Relisted)
+	}
+
+	alone, both := allowed(w.alice), allowed(w.alice, w.bob)
+	first := w.publish(w.alice, "alice alone", map[string]string{"signers": alone})
+	changed := w.publish(w.alice, "another value", map[string]string{"apps/cart.yaml": configMap("cart", "2")})
+	second := w.publish(w.alice, "bob, too", map[string]string{"signers": both})
+	w.once(tracker)
+	w.at(tracker, second)
+	p := o.told[1]
+	if p.Judged.Digest != digestOf(alone) || p.Next.Digest != digestOf(both) {
+		t.Errorf("judged by %s, next %s", p.Judged.Digest, p.Next.Digest)
+	}
+	if len(p.Relisted) != 2 || p.Relisted[0].Commit != first || p.Relisted[0].Before != trust || p.Relisted[1].Commit != second || p.Relisted[1].Path != "signers" {
+		t.Errorf("relisted: %+v", p.Relisted)
+	}
+	for e := range tracker.Truth().Current.All() {
+		if e.Changed.ID == changed && e.SignerList != digestOf(alone) {
+			t.Errorf("%s: judged by %s", e.Key, e.SignerList)
+		}
+	}
+	w.hasBytes(o, trust, digestOf(alone), digestOf(both))
+
+	refused := w.publish(w.mallory, "mine", map[string]string{"apps/cart.yaml": configMap("cart", "3")})
+	w.once(tracker)
+	if len(o.refused) != 1 || o.refused[0].Commit != refused || o.refused[0].Judged.Digest != digestOf(both) || o.refused[0].Trust == nil {
+		t.Errorf("refused: %+v", o.refused)
+	}
+	w.stop(tracker)
+
+	again := &witness{}
+	tracker = w.start(again)
+	w.once(tracker)
+	w.at(tracker, second)
+	if len(again.restored) != 1 || len(again.told) != 0 || again.restored[0].Judged.Digest != digestOf(alone) || len(again.restored[0].Relisted) != 0 {
+		t.Errorf("after a restart: restored %+v, published %v", again.restored, again.published)
+	}
+	w.hasBytes(again, trust, digestOf(alone), digestOf(both))
+	w.stop(tracker)
+
+	// What cannot be recorded is not restored.
+	deaf := &witness{fail: errors.New("the disk is full")}
+	tracker = w.start(deaf)
+	if err := tracker.Once(t.Context()); err == nil && tracker.Truth().Current != nil {
+		t.Error("a truth whose judges could not be recorded was restored")
+	}
+}
+
+func (w *world) hasBytes(o *witness, digests ...string) {
+	w.t.Helper()
+	for _, d := range digests {
+		if digestOf(o.given[d]) != d {
+			w.t.Errorf("the list %s was not handed over", d)
+		}
+	}
+}
