@@ -302,6 +302,8 @@ func TestControllers(t *testing.T) {
 	posing.UID, posing.Extra = "", nil
 	w.want("an admin poses as the garbage collector", request(posing, pod, nil), Deny, v1alpha1.ReasonImpersonated)
 
+	w.want("the namespace controller in a namespace that nobody has seen", request(namespaces, bare, nil), Retry, v1alpha1.ReasonOwnerUnknown)
+	w.live.Observe(object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, uid: n}}"))
 	w.want("the namespace controller in a namespace that stays", request(namespaces, bare, nil), Deny, v1alpha1.ReasonNotControllersBusiness)
 	w.live.Observe(object(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, uid: n, deletionTimestamp: '2026-11-21T11:00:00Z'}}"))
 	w.want("the namespace controller in a namespace that goes", request(namespaces, bare, nil), Allow, v1alpha1.ReasonController)

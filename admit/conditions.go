@@ -65,6 +65,15 @@ func (j *judgement) namespaceGoes() bool {
 	return j.key.Namespace != "" && ns != nil && ns.Deleting
 }
 
+// namespaceUnseen asks the namespace controller to come again while it is not known whether a namespace is being deleted.
+func (j *judgement) namespaceUnseen() *Decision {
+	ns := manifest.Key{Kind: "Namespace", Name: j.key.Namespace}
+	if j.key.Namespace == "" || j.Live.Object(ns) != nil || j.scope == v1alpha1.ScopeDeclared && j.declared(j.key) == nil {
+		return nil
+	}
+	return retry(v1alpha1.ReasonOwnerUnknown, "%s is in %s, which has not been seen yet.\nNext: wait; the controller asks again by itself.", j.key, ns)
+}
+
 func (j *judgement) terminating() bool { return live.Deleting(j.r.Old) }
 
 func (j *judgement) defaultAccount() bool { return j.key.Name == "default" }

@@ -170,6 +170,7 @@ func controllerTable() []row {
 		{"namespace-controller", "U", "namespaces/finalize", free((*judgement).terminating)},
 		{"namespace-controller", "U", "namespaces/status", always},
 		{"namespace-controller", "D", "*/*", free((*judgement).namespaceGoes)},
+		{"namespace-controller", "D", "*/*", bound((*judgement).namespaceUnseen)},
 		{"generic-garbage-collector", "D", "*/*", collectable{}},
 		{"generic-garbage-collector", "U", "*/*", free((*judgement).letGo)},
 
