@@ -57,9 +57,7 @@ const (
 	TypePolicies   Type = "policy.activated"    // other policies judge from now on, or none
 	TypeSigners    Type = "signers.changed"     // a commit brought another signer list, or the configuration another trust
 	TypeGrant      Type = "grant.opened"        // a break-glass grant became active
-	TypeGrantUsed  Type = "grant.used"          // reserved, not written yet: the decision names its grant (emergency)
 	TypeGrantEnd   Type = "grant.closed"        // a grant ended, was revoked or used up
-	TypeExemption  Type = "exemption.used"      // reserved, not written yet: the decision names its exemption
 	TypeOutcome    Type = "outcome"             // what became of a decision, from the API server's audit stream
 	TypeFinding    Type = "finding"             // a change without a decision, or another gap
 	TypeRecovered  Type = "log.recovered"       // a torn tail was cut at start; nothing acknowledged was lost

@@ -21,7 +21,7 @@ func controlMap() []Control {
 	change := func(r *Record) bool { return r.Type == TypeDecision && r.Decision != nil && !r.Decision.Noop }
 	approved := func(r *Record) bool { return change(r) && r.Origin != nil && len(r.Origin.Signers) > 0 }
 	emergency := func(r *Record) bool {
-		return r.Emergency != nil || r.Type == TypeGrant || r.Type == TypeGrantUsed || r.Type == TypeGrantEnd
+		return r.Emergency != nil || r.Type == TypeGrant || r.Type == TypeGrantEnd
 	}
 	refused := func(r *Record) bool { return change(r) && r.Decision.Outcome != "allow" }
 	health := func(r *Record) bool {
