@@ -92,8 +92,8 @@ type step struct {
 // The way of one request. The first step that answers, answers; who comes to the end is refused.
 func steps() []step {
 	return []step{
-		{"a question, not a change", (*judgement).notAChange},
 		{"own identity", (*judgement).ownIdentity},
+		{"a question, not a change", (*judgement).notAChange},
 		{"agent's identity proven", (*judgement).identified},
 		{"a write that changes nothing", (*judgement).unchanged},
 		{"a grant's own document", (*judgement).grantDocument},

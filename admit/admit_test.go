@@ -324,6 +324,31 @@ func TestOwnIdentity(t *testing.T) {
 	if d.Role != RoleGate {
 		t.Errorf("have role %s", d.Role)
 	}
+
+	own := func(op Operation, group, kind, resource, subresource, namespace string) *Request {
+		object := map[string]any{"metadata": map[string]any{"name": "x"}}
+		r := &Request{UID: "1", User: gate, Operation: op, Kind: GroupVersionKind{group, "v1", kind}, Resource: GroupVersionResource{group, "v1", resource}, Subresource: subresource, Namespace: namespace, Name: "x"}
+		if op != Delete {
+			r.Object = object
+		}
+		if op != Create {
+			r.Old = object
+		}
+		return r
+	}
+	const ours, leases = "commitgate.dev", "coordination.k8s.io"
+	w.want("its status", own(Update, ours, "Gate", "gates", "status", ""), Allow, v1alpha1.ReasonOwnWork)
+	w.want("its Lease", own(Create, leases, "Lease", "leases", "", "commitgate"), Allow, v1alpha1.ReasonOwnWork)
+	w.want("an Event", own(Create, "", "Event", "events", "", "shop"), Allow, v1alpha1.ReasonOwnWork)
+	w.want("the same Event again", own(Update, "", "Event", "events", "", "shop"), Allow, v1alpha1.ReasonOwnWork)
+	w.want("its own configuration", own(Update, ours, "Gate", "gates", "", ""), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("a repository of its own making", own(Create, ours, "TrustedRepository", "trustedrepositories", "", ""), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("a grant of its own making", own(Create, ours, "Grant", "grants", "", ""), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("a status of somebody else's", own(Update, "apps", "Deployment", "deployments", "status", "shop"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("another's Lease", own(Update, leases, "Lease", "leases", "", "kube-system"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("the end of its Lease", own(Delete, leases, "Lease", "leases", "", "commitgate"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("hiding an Event", own(Delete, "", "Event", "events", "", "shop"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("what is called events elsewhere", own(Create, "example.org", "Event", "events", "", "shop"), Deny, v1alpha1.ReasonOwnIdentity)
 }
 
 func TestNotReady(t *testing.T) {

@@ -37,10 +37,13 @@ func (j *judgement) ownIdentity() *Decision {
 		return nil
 	}
 	ns, _, _ := j.r.User.serviceAccount()
-	ownLease := j.r.Resource.Group == "coordination.k8s.io" && j.r.Namespace == ns
+	written := j.r.Operation == Create || j.r.Operation == Update
+	ownLease := j.r.Resource.Group == "coordination.k8s.io" && j.r.Resource.Resource == "leases" && j.r.Namespace == ns && written
 	ownStatus := j.r.Resource.Group == "commitgate.dev" && j.r.Subresource == "status" && j.r.Operation == Update
 	report := j.r.Resource.Group == "openreports.io" && j.r.Subresource == ""
-	if j.r.DryRun && j.r.Operation != Connect || ownLease || ownStatus || report || j.r.Resource.Resource == "events" {
+	event := j.r.Resource.Resource == "events" && (j.r.Resource.Group == "" || j.r.Resource.Group == "events.k8s.io") && j.r.Subresource == "" && written
+	question := (j.r.Resource.Group == "authentication.k8s.io" || j.r.Resource.Group == "authorization.k8s.io") && j.r.Operation == Create
+	if j.r.DryRun && j.r.Operation != Connect || ownLease || ownStatus || report || event || question {
 		d := allow(v1alpha1.ReasonOwnWork)
 		d.Role = RoleGate
 		return d

@@ -62,6 +62,12 @@ type DryRuns interface {
 	Make(context.Context, *snapshot.Entry, *admit.Request) (bool, error)
 }
 
+// Teller tells people of refusals, where they look.
+type Teller interface {
+	// Refused must not wait for anything, and must not keep request or decision. No value of an object may leave by it.
+	Refused(*admit.Request, admit.Decision)
+}
+
 // Handler answers AdmissionReviews.
 type Handler struct {
 	Gate   *admit.Gate
@@ -76,6 +82,8 @@ type Handler struct {
 	Audit  Recorder
 	// Digests of objects, for records; nil is none.
 	Digests Digests
+	// Teller of what was refused; nil is none.
+	Teller  Teller
 	Metrics *Metrics
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -133,6 +141,9 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 		id = rec.ID
 	}
 	h.learn(r, d)
+	if h.Teller != nil && d.Outcome == admit.Deny && !r.DryRun {
+		h.Teller.Refused(r, d)
+	}
 	h.Metrics.observe(r, d, took)
 	h.log(r, d, id)
 	return d, id

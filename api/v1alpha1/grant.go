@@ -80,6 +80,8 @@ type Revocation struct {
 
 // GrantStatus is what became of a grant.
 type GrantStatus struct {
+	// ObservedGeneration is the generation of the spec that this status is about.
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// State in one word: Active, Pending, Expired, Exhausted, Revoked, Refused.
 	State string `json:"state,omitempty"`
 	// Message says more, in a sentence.

@@ -297,7 +297,7 @@ func (l *loader) finish() (*Config, error) {
 		if len(l.loose) > 0 {
 			c.Gate.Spec.Roots = append(c.Gate.Spec.Roots, Root{Objects: l.loose})
 		}
-		c.Gate.Spec.setDefaults()
+		c.Gate.Spec.SetDefaults()
 		for _, p := range validateGate(c) {
 			l.add(g.file, lineOf(g.node, p.field), "%s: %s", p.field, p.message)
 		}

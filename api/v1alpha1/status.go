@@ -7,6 +7,7 @@ const (
 	ConditionFetched  = "Fetched"  // the Git host answered the last fetch
 	ConditionVerified = "Verified" // what was fetched is signed as the rules ask
 	ConditionReady    = "Ready"    // the last commit of the branch is the truth
+	ConditionServed   = "Served"   // what the object says is what the gate goes by
 )
 
 // The reasons of conditions.
@@ -16,6 +17,9 @@ const (
 	ConditionReasonRefused = "Refused" // the last commit is not accepted; the message says why
 	ConditionReasonWaiting = "Waiting" // nothing has been verified yet
 	ConditionReasonInvalid = "Invalid" // the configuration is wrong; the gate goes on with the one before
+	ConditionReasonStale   = "Stale"   // the Git host has not answered for longer than staleAfter
+	ConditionReasonDiffers = "Differs" // the gate goes by its own configuration, which says otherwise; the message names the fields
+	ConditionReasonUnknown = "Unknown" // the gate's own configuration has no such object
 )
 
 // TrustedRepositoryStatus is how a trusted repository stands, as the replica sees it that writes status.
@@ -30,7 +34,9 @@ type TrustedRepositoryStatus struct {
 	Signer string `json:"signer,omitempty"`
 	// Heard is when the Git host last answered.
 	Heard *metav1.Time `json:"heard,omitempty"`
-	// Conditions are Fetched, Verified and Ready.
+	// Conditions are Fetched, Verified, Ready and Served.
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -42,6 +48,8 @@ type GateStatus struct {
 	Objects int `json:"objects,omitempty"`
 	// Exemptions says how many there are and when the next one ends: "3, next ends 2026-12-01".
 	Exemptions string `json:"exemptions,omitempty"`
-	// Conditions is Ready.
+	// Conditions are Ready and Served.
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }

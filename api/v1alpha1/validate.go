@@ -21,7 +21,8 @@ const (
 	DefaultMaxDuration = 24 * time.Hour
 )
 
-func (s *GateSpec) setDefaults() {
+// SetDefaults fills in what a configuration leaves out.
+func (s *GateSpec) SetDefaults() {
 	if s.Mode == "" {
 		s.Mode = ModeEnforce
 	}

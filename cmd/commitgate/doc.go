@@ -45,7 +45,8 @@ Package [github.com/commitgate/commitgate/webhook] is the way of an AdmissionRev
 [github.com/commitgate/commitgate/watch] keeps package live true to the cluster. Package [github.com/commitgate/commitgate/hook] takes the
 push hooks of Git hosts, as hints. Package [github.com/commitgate/commitgate/dryrun] asks the
 cluster what its own admission adds to a declared object. Package [github.com/commitgate/commitgate/replay] judges recorded reviews
-offline, with the same code. Package [github.com/commitgate/commitgate/scan] compares what is live with what Git declares: it finds what no
+offline, with the same code. Package [github.com/commitgate/commitgate/controller] shows in the cluster what the gate knows: status and
+Events. Package [github.com/commitgate/commitgate/scan] compares what is live with what Git declares: it finds what no
 webhook was asked about. Package [github.com/commitgate/commitgate/watchdog] guards the gate's own webhook configuration and policies, and
 package [github.com/commitgate/commitgate/lease] lets one replica of several do what only one should. Package [github.com/commitgate/commitgate/blame] traces each field of a live object to the commit that put it there. Package
 [github.com/commitgate/commitgate/check] says before a push what the gate would make of it, and package

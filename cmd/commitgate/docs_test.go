@@ -15,6 +15,7 @@ import (
 
 	"github.com/commitgate/commitgate/audit/outcome"
 	"github.com/commitgate/commitgate/breakglass"
+	"github.com/commitgate/commitgate/controller"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/watchdog"
 )
@@ -85,12 +86,12 @@ func TestMetricsDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Those of the scan are there with --scan-interval, those of the registration with --registration, those of outcomes with --audit-stream-token, those of grants with breakGlass.
+	// Those of the scan are there with --scan-interval, those of the registration with --registration, those of outcomes with --audit-stream-token, those of grants with breakGlass, those of Events with a cluster.
 	guard, err := watchdog.New(watchdog.Config{Cluster: &rest.Config{}, Registration: "../../config/policy/guard.yaml"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), guard.Metrics(), stream.Metrics(), []prometheus.Collector{newGrantMetrics(grants)})
+	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), guard.Metrics(), stream.Metrics(), []prometheus.Collector{newGrantMetrics(grants)}, new(controller.Events).Metrics())
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of the probe address tells, beside the metrics of the Go runtime and the process. Labels are bounded by the configuration and by\n" +
 		"lists of words; no label ever holds the name of an object or a user. Generated from the gate itself.\n\n| metric | labels | meaning |\n|---|---|---|\n")

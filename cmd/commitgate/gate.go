@@ -60,6 +60,7 @@ type gate struct {
 	scan      *scan.Scanner      // nil: no cluster, or switched off
 	watchdog  *watchdog.Watchdog // nil: no cluster, or nobody says what the registration should be
 	grants    *grantWatch        // nil: the configuration has no breakGlass
+	showing   *showing           // nil: no cluster, or switched off
 	reviews   *http.Server
 	probes    *http.Server
 	certs     *certificates
@@ -147,6 +148,11 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	}
 	if err := g.watchRegistration(o, builtin); err != nil {
 		return g, err
+	}
+	if events, err := g.showInCluster(cfg, o); err != nil {
+		return g, err
+	} else if events != nil {
+		handler.Teller = events
 	}
 
 	if g.certs, err = openCertificates(o, log); err != nil {
@@ -367,6 +373,9 @@ func (g *gate) run(ctx context.Context) error {
 	}
 	if g.grants != nil {
 		group.Go(func() error { return g.grants.run(work) })
+	}
+	if g.showing != nil {
+		group.Go(func() error { return g.showing.run(work) })
 	}
 	group.Go(func() error { return g.certs.run(work) })
 	group.Go(func() error { return ended(g.probes.ListenAndServe()) })

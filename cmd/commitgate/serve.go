@@ -26,6 +26,7 @@ type serveOptions struct {
 	drain               time.Duration
 	kubeconfig          string
 	noCluster           bool
+	status              bool
 	inventoryMiB        int64
 	scanInterval        time.Duration
 	scanLease           string
@@ -62,6 +63,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.verifiedKey, "verified-key", "", "file with 32 secret bytes or more, not under --data: remember verified commits across restarts, authenticated with it")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
+	f.BoolVar(&o.status, "status", true, "write the status of the custom resources, of the replicas the one that holds the Lease commitgate-status, and Events of refusals")
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
 	f.StringVar(&o.scanLease, "scan-lease", "", "NAMESPACE/NAME of a Lease: of the replicas, only the one that holds it scans")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")

@@ -204,6 +204,12 @@ func (l *Lab) register(ctx context.Context) error {
 	return l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name)
 }
 
+// showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands.
+func (l *Lab) showConfiguration(ctx context.Context) error {
+	_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--filename="+l.Gate.Config)
+	return err
+}
+
 // refused waits until a dry-run of Carol's is refused with a word.
 func (l *Lab) refused(ctx context.Context, word string, args ...string) error {
 	return l.Eventually(ctx, func(ctx context.Context) error {

@@ -72,7 +72,7 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 		l.progress = func(string, string, time.Duration) {}
 	}
 	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate) }
-	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.register}
+	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
 	if config.WithoutCluster {
 		parts = []func(context.Context) error{l.startForge, startGate}
 	}
