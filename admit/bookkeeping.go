@@ -1,9 +1,11 @@
 package admit
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
@@ -45,6 +47,11 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*/status", nil},
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).helmRelease},
+		// Copies of what Git says, on their way to the agent. What it applies of them is judged like anything else.
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundles", (*judgement).copyOfGitRepo},
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundledeployments", (*judgement).copyOfGitRepo},
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/contents", nil},
+		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).fleetValues},
 
 		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*/status", nil},
 		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*", finalizers},
@@ -109,6 +116,45 @@ func (j *judgement) chartOfRelease() bool {
 	}
 	release := manifest.Key{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease", Namespace: namespace, Name: name}
 	return j.r.Operation == Delete || j.declared(release) != nil
+}
+
+// copyOfGitRepo holds for the Bundle that Fleet makes of a folder of a GitRepo, and its BundleDeployment: the GitRepo must be one that is rendered.
+func (j *judgement) copyOfGitRepo() bool {
+	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
+		if object == nil {
+			continue
+		}
+		labels := labelsOf(object)
+		k := manifest.Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: j.key.Namespace}
+		k.Name, _ = labels["fleet.cattle.io/repo-name"].(string)
+		if namespace, ok := labels["fleet.cattle.io/bundle-namespace"].(string); ok {
+			k.Namespace = namespace
+		}
+		if k.Name == "" || j.r.Operation != Delete && !j.rendered(k) {
+			return false
+		}
+	}
+	return true
+}
+
+// rendered tells whether an agent's object is followed, whether it stands in Git or in the configuration.
+func (j *judgement) rendered(k manifest.Key) bool {
+	for s := range j.snapshots() {
+		if s.Rendered != nil && slices.ContainsFunc(s.Rendered.Builds, func(b *manifest.Build) bool { return b.OwnerKey() == k }) {
+			return true
+		}
+	}
+	return false
+}
+
+// fleetValues holds for the Secrets in which Fleet keeps the values of bundles and deployments: their types serve nothing else.
+func (j *judgement) fleetValues() bool {
+	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
+		if object != nil && object["type"] != "fleet.cattle.io/bundle-values/v1alpha1" && object["type"] != "fleet.cattle.io/bundle-deployment/v1alpha1" {
+			return false
+		}
+	}
+	return true
 }
 
 // hookFinalizerRemoved holds when Argo CD lets go of a hook that it made.

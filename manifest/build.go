@@ -18,28 +18,34 @@ type file struct {
 	path       git.Path
 }
 
-// unitID tells units apart: their owner, and for a path that no object describes the path.
+// unitID tells units apart: their owner with the part of it, and for a path that no object describes the path.
 type unitID struct {
 	owner agent.Owner
+	part  string
 	root  file
 }
 
 // about is what every unit tells of itself.
 type about struct {
 	owner agent.Owner
+	part  string // of an owner that makes several releases, which one; "" is the owner as a whole
 	root  file   // only of a root path
 	at    Source // where the owner stands; zero if the configuration holds it word for word
 	spec  string // all that shapes the result, but for the files it reads and the values it takes from others
 	depth int    // agents' objects above it
 }
 
-func (a *about) id() unitID { return unitID{a.owner, a.root} }
+func (a *about) id() unitID { return unitID{a.owner, a.part, a.root} }
 
 func (a *about) name() string {
 	if a.root != (file{}) {
 		return "root " + a.root.repository + ":" + string(a.root.path)
 	}
-	return Key{a.owner.Group, a.owner.Kind, a.owner.Namespace, a.owner.Name}.String()
+	name := ownerKey(a.owner).String()
+	if a.part != "" {
+		name += " (" + a.part + ")"
+	}
+	return name
 }
 
 func (a *about) place() string {
@@ -71,6 +77,8 @@ var errReported = errors.New("reported as a problem")
 type Build struct {
 	// Owner is the agent's object; only its Agent is set for the path of a root.
 	Owner agent.Owner
+	// Part is which of the owner's releases it is, "" if the owner makes but one.
+	Part string
 	// Declared is where that object stands; zero if the configuration holds it word for word.
 	Declared Source
 	// Repository and Path are what it renders.
@@ -89,7 +97,9 @@ type Build struct {
 	dressed   map[*document]*Object // nil: not applied
 	scopes    map[groupKind]scope   // of custom kinds, as they were taken to be
 	tracking  argoTracking
-	shaped    bool // the owner's own fields shape the content
+	bundles   []*fleetBundle // that a GitRepo of Fleet makes
+	shaped    bool           // the owner's own fields shape the content
+	shapedBy  []git.Path     // files of the repository that shape the content of all objects: options, values files
 	unfollows Problems
 }
 
@@ -121,7 +131,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 		}
 	}
 	b := &Build{
-		Owner: a.owner, Declared: a.at, id: a.id(), spec: a.spec, taken: taken,
+		Owner: a.owner, Part: a.part, Declared: a.at, id: a.id(), spec: a.spec, taken: taken,
 		inputs: map[file]git.ID{}, files: map[file]*parsed{}, rendered: map[file]*rendered{},
 	}
 	if err := u.read(r, b); err != nil {
@@ -233,11 +243,19 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 		b.scopes[gk] = r.scopes[gk]
 	}
 	o.Source.Inputs, o.Opaque, o.implied, o.crd = doc.inputs, doc.opaque, doc.implied, doc.crd
-	if doc.implied {
+	switch {
+	case doc.implied && a.at.Repository != "":
 		o.Source.Repository = a.at.Repository
+	case doc.implied: // the owner stands in the configuration: what it renders is why the object is there
+		o.Source.Path, o.Source.Line = b.Path, 0
 	}
 	if b.shaped && a.at.Repository != "" && a.at.Repository == b.Repository && !slices.Contains(doc.inputs, a.at.Path) {
 		o.Source.Inputs = append(slices.Clone(doc.inputs), a.at.Path)
+	}
+	for _, p := range b.shapedBy {
+		if !slices.Contains(o.Source.Inputs, p) {
+			o.Source.Inputs = append(slices.Clip(o.Source.Inputs), p)
+		}
 	}
 	if !u.dress(r, o) {
 		return nil

@@ -89,6 +89,9 @@ func (r *renderer) discover(b *Build) {
 	for _, o := range b.Objects {
 		r.meet(o, above)
 	}
+	for _, found := range b.bundles {
+		r.meetBundle(found, above)
+	}
 }
 
 // meet takes note of an object that means something to the rendering of others; false: it means nothing.
@@ -113,6 +116,8 @@ func (r *renderer) meet(o *Object, above *about) bool {
 		return o.Kind == "HelmRelease" && r.meetHelmRelease(o, above)
 	case configSyncGroup:
 		return r.meetSync(o, above)
+	case agent.FleetGroup:
+		return o.Kind == "GitRepo" && r.meetGitRepo(o, above)
 	case argoGroup:
 		return o.Kind == "Application" && r.meetApplication(o, above) || o.Kind == "ApplicationSet" && r.meetApplicationSet(o, above)
 	}
@@ -129,6 +134,9 @@ func (u *pathUnit) about() *about                { return &u.self }
 func (u *pathUnit) waits(*renderer, bool) string { return "" }
 func (u *pathUnit) taken(*renderer) string       { return "" }
 func (u *pathUnit) read(r *renderer, b *Build) error {
+	if u.agent.Preset == v1alpha1.PresetFleet {
+		return r.readFleetRoot(b, u.self.root)
+	}
 	return r.readPath(b, u.self.root, u.agent.Preset)
 }
 

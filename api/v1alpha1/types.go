@@ -300,6 +300,38 @@ type Agent struct {
 	Impersonates []string `json:"impersonates,omitempty"`
 	// Pods, if set, are patterns of "namespace/name" that a token's pod claim must match where it has one.
 	Pods []string `json:"pods,omitempty"`
+	// Fleet is what Fleet knows of this cluster, where it is not the local one: by that its targets choose.
+	Fleet *FleetCluster `json:"fleet,omitempty"`
+}
+
+// FleetCluster is what the Cluster object of a Fleet installation says of this cluster. Not set is the cluster that Fleet itself runs in: Cluster local
+// of namespace fleet-local, with the label name=local, in the cluster group default.
+type FleetCluster struct {
+	// Namespace of the Cluster object; only GitRepos of this namespace are followed. fleet-local if it is not set.
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the Cluster object; local if it is not set.
+	Name string `json:"name,omitempty"`
+	// Labels of the Cluster object: all that targets or values ask for.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Annotations of the Cluster object: all that values ask for.
+	Annotations map[string]string `json:"annotations,omitempty"`
+	// TemplateValues are the Cluster's own (spec.templateValues): text, numbers and maps of them.
+	// +kubebuilder:pruning:PreserveUnknownFields
+	TemplateValues *runtime.RawExtension `json:"templateValues,omitempty"`
+	// Groups are the ClusterGroups that select the cluster.
+	// +kubebuilder:validation:MaxItems=256
+	Groups []FleetGroup `json:"groups,omitempty"`
+	// Scope is the agent's own (AGENT_SCOPE), which ends the mark on its objects: cattle-fleet-local-system under Rancher's local agent, otherwise none.
+	Scope string `json:"scope,omitempty"`
+}
+
+// FleetGroup is a ClusterGroup of Fleet.
+type FleetGroup struct {
+	// Name of the ClusterGroup.
+	// +kubebuilder:validation:MinLength=1
+	Name string `json:"name"`
+	// Labels of the ClusterGroup, by which clusterGroupSelector finds it.
+	Labels map[string]string `json:"labels,omitempty"`
 }
 
 // +kubebuilder:validation:XValidation:rule="has(self.users) || has(self.groups) || has(self.fields)",message="exempts everybody from everything: want users, groups or fields"

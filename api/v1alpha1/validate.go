@@ -192,6 +192,9 @@ func (v *invalids) agents(s *GateSpec) {
 			owner[u] = a.Name
 		}
 		v.patterns(field+".pods", a.Pods)
+		if a.Fleet != nil && a.Preset != PresetFleet {
+			v.add(field+".fleet", "only of an agent with preset %s", PresetFleet)
+		}
 	}
 }
 

@@ -151,6 +151,9 @@ func (p *treePrinter) build(b *manifest.Build, depth int) {
 	name := "root"
 	if b.Owner.Kind != "" {
 		name = b.OwnerKey().String()
+		if b.Part != "" {
+			name += ", " + b.Part
+		}
 		p.shown[b.OwnerKey()] = true
 	}
 	if b.Repository == "" {
