@@ -64,10 +64,12 @@ const (
 	TypeShard      Type = "log.shard"           // a new shard began
 	TypePruned     Type = "log.pruned"          // a shard was removed under the stated retention
 	TypeClock      Type = "clock.stepped"       // the wall clock jumped against the monotonic one
-	TypeExport     Type = "export.created"      // reserved, not written yet
 )
 
-// Exhibits are the digests of the documents by which what the record tells was judged: signer lists, trust, policies.
+// DetailConfiguration is the detail of a TypeStart record that holds the digest of the gate's configuration.
+const DetailConfiguration = "configuration"
+
+// Exhibits are the digests of the documents by which what the record tells was judged: signer lists, trust, policies, configuration.
 func (r *Record) Exhibits() []string {
 	var all []string
 	if o := r.Origin; o != nil {
@@ -75,6 +77,9 @@ func (r *Record) Exhibits() []string {
 	}
 	if r.Policy != nil {
 		all = append(all, r.Policy.Digest)
+	}
+	if r.Type == TypeStart && r.Event != nil {
+		all = append(all, r.Event.Details[DetailConfiguration])
 	}
 	return slices.DeleteFunc(all, func(digest string) bool { return digest == "" })
 }
@@ -84,9 +89,7 @@ type Writer struct {
 	Log     string `json:"log"`               // origin of the log, as in its checkpoints: gate.example/cluster/pod
 	Shard   string `json:"shard"`             // period of the log: 2026-Q4
 	Name    string `json:"name"`              // pod name or host name
-	UID     string `json:"uid,omitempty"`     // of the pod
 	Version string `json:"version,omitempty"` // of commitgate
-	Image   string `json:"image,omitempty"`   // digest of the image
 	Boot    string `json:"boot,omitempty"`    // the kernel's boot id
 }
 
@@ -115,7 +118,7 @@ type Actor struct {
 	UID      string   `json:"uid,omitempty"`    // of the user
 	Groups   []string `json:"groups,omitempty"` // of the user
 	Role     string   `json:"role"`             // agent, controller, exempt, grant, gate, other
-	// ExtraDigest is a keyed digest of the extra claims of the token.
+	// ExtraDigest is a keyed digest of the extra claims of the credential, as a JSON object.
 	ExtraDigest string `json:"extraDigest,omitempty"`
 	// Impersonated: the request lacks the marks that the real identity's requests carry.
 	Impersonated bool `json:"impersonated,omitempty"`
@@ -168,26 +171,23 @@ type Origin struct {
 	NextSignerList string `json:"nextSignerList,omitempty"`
 	// Trust is the digest of what the configuration says of signers and rules.
 	Trust string `json:"trust,omitempty"`
-	// ManifestDigest is a keyed digest of the declared object.
+	// ManifestDigest is a keyed digest of the object as Git declares it.
 	ManifestDigest string `json:"manifestDigest,omitempty"`
 }
 
 // Signer is one accepted signature.
 type Signer struct {
-	Principal string `json:"principal"`        // the person or machine, as the signer list names it
-	Kind      string `json:"kind"`             // of the signature: OpenPGP, SSH, X509, Gitsign; Anchor: the trust anchor itself
-	Key       string `json:"key,omitempty"`    // fingerprint
-	Issuer    string `json:"issuer,omitempty"` // who vouched for the identity, of keyless signatures
+	Principal string `json:"principal"`     // the person or machine, as the signer list names it
+	Kind      string `json:"kind"`          // of the signature: OpenPGP, SSH, X509, Gitsign; Anchor: the trust anchor itself
+	Key       string `json:"key,omitempty"` // fingerprint
 }
 
 // Policy is the set of policies in force, so that the decision can be made again.
 type Policy struct {
-	Repository   string `json:"repository,omitempty"`   // where the policies come from
-	Commit       git.ID `json:"commit,omitempty"`       // the verified commit of the policies
-	Digest       string `json:"digest,omitempty"`       // of the modules
-	DataDigest   string `json:"dataDigest,omitempty"`   // of the data documents
-	ConfigDigest string `json:"configDigest,omitempty"` // of the gate's configuration
-	Engine       string `json:"engine,omitempty"`       // name and version
+	Repository string `json:"repository,omitempty"` // where the policies come from
+	Commit     git.ID `json:"commit,omitempty"`     // the verified commit of the policies
+	Digest     string `json:"digest,omitempty"`     // of the text that lists their files, rules and data, with sums
+	Engine     string `json:"engine,omitempty"`     // name and version
 	// Time is what the policies took for now; nil if they were not asked.
 	Time *time.Time `json:"time,omitempty"`
 	// Referential: the verdict depended on objects of the cluster, too.
@@ -196,28 +196,14 @@ type Policy struct {
 
 // Change is how the change came to the protected branch, as far as evidence was found.
 type Change struct {
-	URL              string     `json:"url,omitempty"`              // of the pull request
-	Number           int        `json:"number,omitempty"`           // of the pull request
-	Approvers        []Approver `json:"approvers,omitempty"`        // people other than the author who let it in
-	AuthorIsApprover bool       `json:"authorIsApprover,omitempty"` // nobody else did
-	RequiredReviews  int        `json:"requiredReviews,omitempty"`  // by the rules of the branch
-	Checks           []Check    `json:"checks,omitempty"`           // tests that ran on it
-	Tickets          []string   `json:"tickets,omitempty"`          // from the commit's trailers
-	EvidenceDigest   string     `json:"evidenceDigest,omitempty"`   // of what the forge said
-	EvidenceSource   string     `json:"evidenceSource,omitempty"`   // signatures, or the forge that was asked
+	Approvers      []Approver `json:"approvers,omitempty"`      // people other than the author who let it in
+	Tickets        []string   `json:"tickets,omitempty"`        // from the commit's trailers
+	EvidenceSource string     `json:"evidenceSource,omitempty"` // signatures: those of the commit
 }
 
 // Approver is a person other than the author who let the change in.
 type Approver struct {
-	ID string     `json:"id"`           // who
-	At *time.Time `json:"at,omitempty"` // when
-}
-
-// Check is a test that ran on the change.
-type Check struct {
-	Name       string `json:"name"`          // of the test
-	Conclusion string `json:"conclusion"`    // success, failure …
-	URL        string `json:"url,omitempty"` // of its run
+	ID string `json:"id"` // who
 }
 
 // Emergency is the break-glass grant under which a change was made.

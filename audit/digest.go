@@ -122,6 +122,14 @@ func (d LogDigester) Digest(object map[string]any) string {
 	return d.Digester.Sum(d.Log.Shard(), plain)
 }
 
+// Text is that of a text, as Digester.Sum makes it; empty for none.
+func (d LogDigester) Text(text string) string {
+	if text == "" {
+		return ""
+	}
+	return d.Digester.Sum(d.Log.Shard(), []byte(text))
+}
+
 // Shard names the current shard of the log: the one whose digests go into the next record.
 func (l *Log) Shard() string {
 	l.mu.Lock()

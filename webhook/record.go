@@ -20,7 +20,7 @@ func recorded(r *admit.Request, d admit.Decision) bool {
 }
 
 // newRecord tells what was decided, without any object's body.
-func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took time.Duration) audit.Record {
+func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, digests Digests, took time.Duration) audit.Record {
 	key := r.Key()
 	secret := key.Group == "" && key.Kind == "Secret"
 	rec := audit.Record{
@@ -36,11 +36,14 @@ func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took t
 		Decision: &audit.Decision{
 			Outcome: d.Outcome.String(), Verdict: d.Verdict.String(), Mode: string(d.Mode), Reason: string(d.Reason), Message: d.Message,
 			Code: d.Outcome.Code(), Fields: d.Fields, Noop: d.Noop, Unverified: d.Unverified, Micros: took.Microseconds(),
-			Violations: violations(d.Policy, secret),
+			Violations: violations(d.Policy, secret, digests),
 		},
 		Origin: origin(d, truth),
 		Policy: policies(d.Policy, truth),
 		Change: change(d),
+	}
+	if digests != nil {
+		digest(&rec, r, d, digests)
 	}
 	if d.Role == admit.RoleExempt {
 		rec.Decision.Exemption = d.Rule
@@ -52,6 +55,21 @@ func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, took t
 		}
 	}
 	return rec
+}
+
+// digest adds the digests of what a record must not hold itself.
+func digest(rec *audit.Record, r *admit.Request, d admit.Decision, digests Digests) {
+	rec.Request.ObjectDigest, rec.Request.OldDigest = digests.Digest(r.Object), digests.Digest(r.Old)
+	if len(r.User.Extra) > 0 {
+		claims := make(map[string]any, len(r.User.Extra))
+		for name, values := range r.User.Extra {
+			claims[name] = values
+		}
+		rec.Actor.ExtraDigest = digests.Digest(claims)
+	}
+	if d.Entry != nil && rec.Origin != nil {
+		rec.Origin.ManifestDigest = digests.Digest(d.Entry.Content)
+	}
 }
 
 // origin ties the decision to Git: the declared object where there is one, else the revision that was looked at.
@@ -108,8 +126,8 @@ func policies(result *policy.Result, truth *snapshot.Truth) *audit.Policy {
 	return p
 }
 
-// violations are what the policies found. What a rule says of a Secret may quote it, and is left out.
-func violations(result *policy.Result, secret bool) []audit.Violation {
+// violations are what the policies found. What a rule says of a Secret may quote it, and is left out: a digest stands for it, if there are any.
+func violations(result *policy.Result, secret bool, digests Digests) []audit.Violation {
 	if result == nil {
 		return nil
 	}
@@ -118,6 +136,9 @@ func violations(result *policy.Result, secret bool) []audit.Violation {
 		v := audit.Violation{Policy: f.Policy, Rule: f.ID, Message: f.Msg, Controls: f.Controls}
 		if secret {
 			v.Message = ""
+			if digests != nil {
+				v.MessageDigest = digests.Text(f.Msg)
+			}
 		}
 		out = append(out, v)
 	}

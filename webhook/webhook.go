@@ -48,10 +48,12 @@ type Recorder interface {
 	Append(ctx context.Context, r audit.Record) (audit.Record, error)
 }
 
-// Digests makes keyed digests of objects.
+// Digests makes keyed digests, which tell nothing to who has not the key.
 type Digests interface {
-	// Digest must not keep or change the object.
+	// Digest must not keep or change the object. That of nil is "".
 	Digest(object map[string]any) string
+	// Text is the digest of a text; that of "" is "".
+	Text(text string) string
 }
 
 // DryRuns asks the cluster what its admission makes of declared objects, and remembers the answers.
@@ -80,7 +82,7 @@ type Handler struct {
 	// Grants are those of break-glass; nil is none.
 	Grants *breakglass.Store
 	Audit  Recorder
-	// Digests of objects, for records; nil is none.
+	// Digests for records; nil is none.
 	Digests Digests
 	// Teller of what was refused; nil is none.
 	Teller  Teller
@@ -129,10 +131,7 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 	took := h.Now().Sub(start)
 	id := ""
 	if recorded(r, d) {
-		rec := newRecord(r, d, h.Source.Truth(), took)
-		if h.Digests != nil {
-			rec.Request.ObjectDigest, rec.Request.OldDigest = h.Digests.Digest(r.Object), h.Digests.Digest(r.Old)
-		}
+		rec := newRecord(r, d, h.Source.Truth(), h.Digests, took)
 		rec, err := h.Audit.Append(ctx, rec)
 		if err != nil {
 			h.Log.Error("audit record not written: request refused", "reason", v1alpha1.ReasonAuditUnavailable, "err", err)

@@ -46,7 +46,7 @@ var columns = []column{
 	{"signers", func(r *audit.Record) string { return strings.Join(signers(r), "; ") }},
 	{"approvers", func(r *audit.Record) string { return strings.Join(approvers(r), "; ") }},
 	{"tickets", func(r *audit.Record) string { return strings.Join(change(r).Tickets, "; ") }},
-	{"change_url", func(r *audit.Record) string { return change(r).URL }},
+	{"signer_list", func(r *audit.Record) string { return origin(r).SignerList }},
 	{"grant", func(r *audit.Record) string { return emergency(r).Grant }},
 	{"exemption", func(r *audit.Record) string { return decision(r).Exemption }},
 	{"became_of", func(r *audit.Record) string { return became(r).Of }},

@@ -91,6 +91,9 @@ func TestNoSecretComesOut(t *testing.T) {
 	if n := bytes.Count(outputs["export jsonl"], []byte(`"objectDigest":"hmac:`)); n < 12 {
 		t.Errorf("%d digests of objects", n)
 	}
+	if n := bytes.Count(outputs["export jsonl"], []byte(`"extraDigest":"hmac:`)); n < 12 {
+		t.Errorf("%d digests of claims", n)
+	}
 	for name, b := range outputs {
 		for _, canary := range []string{"canary", "Y2FuYXJ5"} { // and in base64
 			if i := bytes.Index(b, []byte(canary)); i >= 0 {

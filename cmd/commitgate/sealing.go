@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,10 +91,18 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		return nil, fmt.Errorf("audit log: %w (a log that another key sealed needs --audit-former-key)", err)
 	}
 	s := &sealing{origin: origin}
+	if s.exhibits, err = exhibit.Open(dir); err != nil {
+		return nil, err
+	}
+	configuration, err := keepConfiguration(s.exhibits, cfg)
+	if err != nil {
+		return nil, err
+	}
 	s.log, err = audit.Open(audit.Config{
 		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
 		Floor: floor, Logger: log,
-		Start: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope)},
+		Start: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope),
+			audit.DetailConfiguration: configuration},
 	})
 	if err != nil {
 		return nil, err
@@ -102,9 +111,6 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
 		Interval: o.audit.sealInterval, Peers: peers, Logger: log,
 	})
-	if err == nil {
-		s.exhibits, err = exhibit.Open(dir)
-	}
 	if err == nil {
 		s.shipper, err = ship.NewShipper(dir, o.audit.ship, shipInterval, log)
 	}
@@ -118,6 +124,16 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		return nil, errors.Join(err, s.log.Close())
 	}
 	return s, nil
+}
+
+// keepConfiguration keeps what the gate was told, as JSON: with the history of Git, all that a decision depends on. The trusted repositories
+// are kept as each judges (track.Publication). It holds no secret, and the digest of the same configuration is the same.
+func keepConfiguration(s *exhibit.Store, cfg *v1alpha1.Config) (digest string, err error) {
+	b, err := json.Marshal(cfg.Gate.Spec)
+	if err != nil {
+		return "", err
+	}
+	return s.Put(b, time.Now())
 }
 
 // auditKeys loads the keys that seal the log, and makes one where the operator gave none.
