@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -66,7 +67,11 @@ type Scanner struct {
 	objects   dynamic.Interface
 	metrics   *metrics
 	lease     *lease.Lease // nil: none is needed
+	last      atomic.Pointer[Result]
 }
+
+// Last is what the last scan of this process found, nil if there was none. It must not be changed.
+func (s *Scanner) Last() *Result { return s.last.Load() }
 
 // New prepares a scanner. It does not reach for the cluster.
 func New(cfg Config) (*Scanner, error) {
@@ -164,6 +169,7 @@ func (s *Scanner) Once(ctx context.Context) (*Result, error) {
 	p.result.sort()
 	p.result.Ended = s.cfg.Now()
 	s.metrics.took(p.result)
+	s.last.Store(p.result)
 	if s.cfg.Reports {
 		if err := s.report(ctx, p.result); err != nil {
 			s.cfg.Log.Warn("write the scan's reports", "err", err)

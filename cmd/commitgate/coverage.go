@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -32,7 +30,7 @@ Exit status: 0 everything is in Git, 1 not everything, 2 usage, 3 could not tell
 			if err != nil {
 				return err
 			}
-			rows := covered(r, by)
+			rows := r.Coverage(map[string]func(scan.Group) string{"namespace": scan.ByNamespace, "kind": scan.ByKind}[by])
 			if output == "json" {
 				err = writeJSON(cmd.OutOrStdout(), rows)
 			} else {
@@ -54,67 +52,12 @@ Exit status: 0 everything is in Git, 1 not everything, 2 usage, 3 could not tell
 	return cmd
 }
 
-// coverage is one row: how much of a namespace or kind is in Git.
-type coverage struct {
-	Of      string `json:"of"`
-	InGit   int    `json:"inGit"`   // declared, also where it drifted
-	Derived int    `json:"derived"` // made by controllers from what is in Git
-	Outside int    `json:"outside"` // neither; exempt and unguarded objects too
-}
-
-func (c coverage) percent() float64 {
-	all := c.InGit + c.Derived + c.Outside
-	if all == 0 {
-		return 100
-	}
-	return 100 * float64(c.InGit+c.Derived) / float64(all)
-}
-
-// covered counts; the last row is the sum.
-func covered(r *scan.Result, by string) []coverage {
-	rows := make(map[string]*coverage)
-	total := coverage{Of: "all"}
-	for g, n := range r.Counts {
-		of := g.Namespace
-		if of == "" {
-			of = "(cluster)"
-		}
-		if by == "kind" {
-			of = g.Kind
-			if g.APIGroup != "" {
-				of += "." + g.APIGroup
-			}
-		}
-		if g.State == scan.System || g.State == scan.Missing {
-			continue
-		}
-		if rows[of] == nil {
-			rows[of] = &coverage{Of: of}
-		}
-		for _, row := range []*coverage{rows[of], &total} {
-			switch g.State {
-			case scan.InGit, scan.Drifted, scan.Conflict:
-				row.InGit += n
-			case scan.Derived:
-				row.Derived += n
-			default:
-				row.Outside += n
-			}
-		}
-	}
-	var out []coverage
-	for _, of := range slices.Sorted(maps.Keys(rows)) {
-		out = append(out, *rows[of])
-	}
-	return append(out, total)
-}
-
-func printCoverage(w io.Writer, rows []coverage, by string) error {
+func printCoverage(w io.Writer, rows []scan.Coverage, by string) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	heading := map[string]string{"namespace": "NAMESPACE", "kind": "KIND"}[by]
 	fmt.Fprintf(t, "%s\tIN GIT\tDERIVED\tOUTSIDE\tCOVERED\t\n", heading)
 	for _, row := range rows {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.0f%%\t\n", plain(row.Of), row.InGit, row.Derived, row.Outside, row.percent())
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%.0f%%\t\n", plain(row.Of), row.InGit, row.Derived, row.Outside, row.Percent())
 	}
 	return t.Flush()
 }

@@ -63,6 +63,7 @@ type gate struct {
 	showing   *showing           // nil: no cluster, or switched off
 	reviews   *http.Server
 	probes    *http.Server
+	ui        *http.Server // nil: switched off
 	certs     *certificates
 	drain     webhook.Drain
 	// drainFor is how long the gate still answers after it said that it ends.
@@ -155,6 +156,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		handler.Teller = events
 	}
 
+	if g.ui, err = g.newUI(cfg, o, grants); err != nil {
+		return g, err
+	}
 	if g.certs, err = openCertificates(o, log); err != nil {
 		return g, err
 	}
@@ -380,6 +384,9 @@ func (g *gate) run(ctx context.Context) error {
 	group.Go(func() error { return g.certs.run(work) })
 	group.Go(func() error { return ended(g.probes.ListenAndServe()) })
 	group.Go(func() error { return ended(g.reviews.ServeTLS(g.listener, "", "")) })
+	if g.ui != nil {
+		group.Go(func() error { g.serveUI(); return nil })
+	}
 	group.Go(func() error {
 		defer stop()
 		return g.shutdown(ctx, work)
@@ -403,7 +410,11 @@ func (g *gate) shutdown(asked, broken context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
-	return errors.Join(g.reviews.Shutdown(ctx), g.probes.Shutdown(ctx))
+	err := errors.Join(g.reviews.Shutdown(ctx), g.probes.Shutdown(ctx))
+	if g.ui != nil {
+		err = errors.Join(err, g.ui.Close())
+	}
+	return err
 }
 
 func ended(err error) error {

@@ -31,6 +31,8 @@ type serveOptions struct {
 	scanInterval        time.Duration
 	scanLease           string
 	hookSecrets         []string
+	uiListen            string
+	uiHosts             []string
 	logLevel, logFormat string
 	audit               auditOptions
 	registration        registrationOptions
@@ -68,6 +70,8 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.scanLease, "scan-lease", "", "NAMESPACE/NAME of a Lease: of the replicas, only the one that holds it scans")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
 	f.StringArrayVar(&o.hookSecrets, "hook-secret", nil, "file with the secret of a Git host's push hooks, taken on /hook of the probe address; may be repeated to rotate")
+	f.StringVar(&o.uiListen, "ui-listen", "", "address for the read-only web view, such as 127.0.0.1:8081, reached by kubectl port-forward; it has no log-in of its own (\"\" is none)")
+	f.StringSliceVar(&o.uiHosts, "ui-host", nil, "further names by which browsers may ask for the web view, beside localhost")
 	o.audit.flags(f)
 	o.registration.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

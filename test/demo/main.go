@@ -43,7 +43,7 @@ func run(ctx context.Context, once, keep bool) (err error) {
 	}
 	s := newScreen(os.Stdout)
 	s.title("commitgate", "nothing enters the cluster that a signed commit does not say")
-	l, err := lab.Start(ctx, lab.Config{Dir: dir, Progress: s.part})
+	l, err := lab.Start(ctx, lab.Config{Dir: dir, View: !once, Progress: s.part})
 	if err != nil {
 		return err
 	}

@@ -129,6 +129,9 @@ func (s *screen) invitation(bin string, l *lab.Lab, keep bool) {
 	s.printf("    %s --namespace=shop set image deployment/cart cart=nginx\n", filepath.Join(bin, "kubectl"))
 	s.printf("\n  and watch, in another terminal, what the gate remembers of it:\n\n")
 	s.printf("    %s audit tail --follow %s\n", filepath.Join(bin, "commitgate"), l.Gate.AuditLog())
+	if l.Gate.View != "" {
+		s.printf("\n  or in a browser:\n\n    http://%s\n", l.Gate.View)
+	}
 	end := "Ctrl-C ends all of it and removes %s."
 	if keep {
 		end = "Ctrl-C ends all of it; %s stays."

@@ -33,14 +33,19 @@ type Gate struct {
 
 	kubeconfig     string // "" without a cluster
 	listen, health string // addresses
-	log            string
-	process        *cluster.Process
+	// View is the address of the web view, "" without one.
+	View    string
+	log     string
+	process *cluster.Process
 }
 
 // interval between fetches: longer than any test, so that what is fetched in time was fetched on demand.
 const interval = time.Hour
 
-func (l *Lab) startGate(ctx context.Context, program string) error {
+// scanInterval is short enough that whoever looks at the web view sees it follow.
+const scanInterval = 15 * time.Second
+
+func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 	began := time.Now()
 	if program == "" {
 		root, err := cluster.ModuleRoot()
@@ -63,6 +68,11 @@ func (l *Lab) startGate(ctx context.Context, program string) error {
 	}
 	if g.health, err = freeAddress(); err != nil {
 		return err
+	}
+	if view {
+		if g.View, err = freeAddress(); err != nil {
+			return err
+		}
 	}
 	l.Gate = g
 	if err := g.Start(ctx); err != nil {
@@ -107,8 +117,14 @@ func (g *Gate) Start(ctx context.Context) error {
 	if g.kubeconfig != "" {
 		owners = "--kubeconfig=" + g.kubeconfig
 	}
-	p, err := cluster.Run(g.log, g.Program, "serve", "--config="+g.Config, "--data="+g.Data,
-		"--listen="+g.listen, "--probe-listen="+g.health, owners, "--log-format=text")
+	args := []string{"serve", "--config=" + g.Config, "--data=" + g.Data, "--listen=" + g.listen, "--probe-listen=" + g.health, owners, "--log-format=text"}
+	if g.View != "" {
+		args = append(args, "--ui-listen="+g.View)
+		if g.kubeconfig != "" {
+			args = append(args, "--scan-interval="+scanInterval.String())
+		}
+	}
+	p, err := cluster.Run(g.log, g.Program, args...)
 	if err != nil {
 		return err
 	}

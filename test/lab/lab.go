@@ -39,6 +39,8 @@ type Config struct {
 	Commitgate string
 	// WithoutCluster starts the Git host and the gate only.
 	WithoutCluster bool
+	// View also has the gate scan the cluster and serve its web view.
+	View bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -71,7 +73,7 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
-	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate) }
+	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate, config.View) }
 	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
 	if config.WithoutCluster {
 		parts = []func(context.Context) error{l.startForge, startGate}
