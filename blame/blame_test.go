@@ -11,6 +11,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/blame"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/test/forge"
 	"github.com/commitgate/commitgate/track"
@@ -64,7 +65,7 @@ func TestObject(t *testing.T) {
 			URL: repo.URL(), Branch: forge.Branch, Anchor: v1alpha1.Anchor{Commit: string(first)}, Signers: []v1alpha1.Signer{alice.Signer()},
 		}}},
 	}
-	past := ok[*track.Past](t)(track.OpenPast(ctx, track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"shop": repo.Work()}}))
+	past := ok[*track.Past](t)(track.OpenPast(ctx, track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"shop": repo.Work()}, Engine: manifest.InProcess{}}))
 	defer past.Close()
 	judge := &scan.Judge{Gate: admit.New(&cfg, ok[*account.Types](t)(account.NewTypes(nil))), Truth: past.Truth().Current}
 

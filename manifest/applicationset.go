@@ -72,10 +72,9 @@ func (u *applicationSetUnit) read(r *renderer, b *Build) error {
 			return err
 		}
 		for _, p := range found {
-			doc, err := u.application(p)
+			doc, err := u.application(r, p)
 			if err != nil {
-				r.problem(u.self.at, "%s: %v", u.self.name(), err)
-				return errReported
+				return r.refuseFor(&u.self, "template", err)
 			}
 			b.documents = append(b.documents, doc)
 		}
@@ -97,25 +96,26 @@ type params struct {
 }
 
 // application fills in the template.
-func (u *applicationSetUnit) application(p params) (*document, error) {
+func (u *applicationSetUnit) application(r *renderer, p params) (*document, error) {
 	template := u.spec.Template
 	if len(p.template) > 0 {
 		template = mergeGenerated(p.template, template)
 	}
 	t := templater{goTemplate: u.spec.GoTemplate, options: u.spec.GoTemplateOptions}
-	filled, err := t.fill(template, p.values)
+	filled, err := r.fillTemplate(u.self.at.Path, t, template, p.values)
 	if err != nil {
 		return nil, err
 	}
 	app, _ := filled.(map[string]any)
 	if u.spec.TemplatePatch != "" && u.spec.GoTemplate {
-		text, err := t.text(u.spec.TemplatePatch, p.values)
+		filled, err := r.fillTemplate(u.self.at.Path, t, u.spec.TemplatePatch, p.values)
 		if err != nil {
-			return nil, fmt.Errorf("templatePatch: %w", err)
+			return nil, err
 		}
+		text, _ := filled.(string)
 		var patch map[string]any
 		if err := yaml.Unmarshal([]byte(text), &patch); err != nil {
-			return nil, fmt.Errorf("templatePatch: %w", err)
+			return nil, &refusedFile{err: fmt.Errorf("templatePatch: %w", err)}
 		}
 		app = mergePatch(app, patch)
 	}
@@ -131,7 +131,10 @@ func (u *applicationSetUnit) application(p params) (*document, error) {
 	}
 	content := map[string]any{"apiVersion": argoGroup + "/v1alpha1", "kind": "Application", "metadata": metadata, "spec": app["spec"]}
 	plain, err := throughJSON(content) // what came out of a template patch has other number types
-	return &document{content: plain, path: u.self.at.Path, line: u.self.at.Line}, err
+	if err != nil {
+		return nil, &refusedFile{err: err}
+	}
+	return &document{content: plain, path: u.self.at.Path, line: u.self.at.Line}, nil
 }
 
 func throughJSON(v map[string]any) (map[string]any, error) {

@@ -51,11 +51,11 @@ func (u *applicationUnit) helm(r *renderer, b *Build, at file, h *argoHelm) erro
 		h = &argoHelm{}
 	}
 	o := helmOptions{
-		release: cmp.Or(h.ReleaseName, u.self.owner.Name), namespace: cmp.Or(h.Namespace, u.spec.Destination.Namespace),
-		crds: !h.SkipCRDs, kubeVersion: h.KubeVersion, apiVersions: h.APIVersions,
+		Release: cmp.Or(h.ReleaseName, u.self.owner.Name), Namespace: cmp.Or(h.Namespace, u.spec.Destination.Namespace),
+		CRDs: !h.SkipCRDs, KubeVersion: h.KubeVersion, APIVersions: h.APIVersions,
 	}
 	var err error
-	if o.values, err = u.helmValues(r, b, at, h); err != nil {
+	if o.Values, err = u.helmValues(r, b, at, h); err != nil {
 		return err
 	}
 	return r.helm(b, at, o)

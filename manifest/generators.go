@@ -151,9 +151,9 @@ func (g *generators) git(body map[string]any) ([]params, error) {
 	for i := range found {
 		values := map[string]any{}
 		for k, v := range own.Values {
-			filled, err := tmpl.text(v, found[i].values)
+			filled, err := g.r.fillTemplate(g.u.self.at.Path, tmpl, v, found[i].values)
 			if err != nil {
-				return nil, g.wrong("generator git: values.%s: %v", k, err)
+				return nil, g.r.refuseFor(&g.u.self, "generator git: values."+k, err)
 			}
 			values[k] = filled
 			if !g.u.spec.GoTemplate {
@@ -373,9 +373,9 @@ func (g *generators) matrix(body map[string]any, depth int) ([]params, error) {
 	tmpl := templater{goTemplate: g.u.spec.GoTemplate, options: g.u.spec.GoTemplateOptions}
 	var found []params
 	for _, a := range outer {
-		filled, err := tmpl.fill(pair[1], a.values)
+		filled, err := g.r.fillTemplate(g.u.self.at.Path, tmpl, pair[1], a.values)
 		if err != nil {
-			return nil, g.wrong("generator matrix: %v", err)
+			return nil, g.r.refuseFor(&g.u.self, "generator matrix", err)
 		}
 		second, _ := filled.(map[string]any)
 		inner, err := g.generate(second, depth+1)

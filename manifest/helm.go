@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"slices"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -19,8 +18,8 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 	if err != nil {
 		return err
 	}
-	o.kubeVersion = cmp.Or(o.kubeVersion, r.in.Kubernetes.Version)
-	o.apiVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.apiVersions)
+	o.KubeVersion = cmp.Or(o.KubeVersion, r.in.Kubernetes.Version)
+	o.APIVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.APIVersions)
 	with := digestOptions(o)
 	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
 		same, err := r.unchanged(old.rendered[at].inputs)
@@ -32,33 +31,22 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 			return nil
 		}
 	}
-	docs, inputs, err := helmTemplate(r.ctx, tree, at.path, o)
-	var refused *refusedFile
-	switch {
-	case errors.As(err, &refused):
-		r.problem(Source{Repository: at.repository, Path: refused.path, Line: refused.line}, "%v", refused.err)
-		return errReported
-	case err != nil && r.stop() != nil:
-		return r.stop()
-	case err != nil:
-		r.problem(Source{Repository: at.repository, Path: at.path}, "%v", err)
-		return errReported
+	a, err := r.do(tree, at.path, job{Helm: &helmJob{at.path, o}})
+	if err != nil {
+		return r.refuse(Source{Repository: at.repository, Path: at.path}, err)
 	}
-	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: docs}
-	for _, p := range inputs {
+	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: a.documents(a.Inputs)}
+	for _, p := range a.Inputs {
 		if err := r.recordInput(made.inputs, file{at.repository, p}); err != nil {
 			return err
 		}
-	}
-	for _, doc := range docs {
-		doc.inputs = inputs
 	}
 	b.take(at, made)
 	return nil
 }
 
 func digestOptions(o helmOptions) string {
-	text := specText([]any{o.release, o.namespace, o.values, o.chartValues, o.kubeVersion, o.apiVersions, o.crds})
+	text := specText([]any{o.Release, o.Namespace, o.Values, o.ChartValues, o.KubeVersion, o.APIVersions, o.CRDs})
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

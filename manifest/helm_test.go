@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -212,7 +213,7 @@ func TestChartsThatCannotBeRenderedAreNamed(t *testing.T) {
 	const chart = "-- c/Chart.yaml --\napiVersion: v2\nname: c\nversion: 0.1.0\n"
 	tests := map[string]struct{ files, want string }{
 		"a template that fails": {
-			chart + "-- c/templates/a.yaml --\n{{ fail \"give me a host\" }}\n", "infra:c: execution error at (c/templates/a.yaml:1:3): give me a host",
+			chart + "-- c/templates/a.yaml --\n{{ fail \"give me a host\" }}\n", "infra:c/templates/a.yaml:1: give me a host",
 		},
 		"a dependency that would be fetched": {
 			"-- c/Chart.yaml --\napiVersion: v2\nname: c\nversion: 0.1.0\ndependencies: [{name: redis, version: 1.0.0, repository: 'https://127.0.0.1:1'}]\n",
@@ -239,6 +240,45 @@ func TestChartsThatCannotBeRenderedAreNamed(t *testing.T) {
 			var problems Problems
 			if !errors.As(err, &problems) || !strings.Contains(problems.Error(), test.want) {
 				t.Errorf("error %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// A template's message may quote any value, a password among them, and what is refused is told to everybody who reads status, logs and records.
+func TestMessagesOfChartsDoNotQuoteValues(t *testing.T) {
+	const root = "source: {repoURL: 'https://git.example.com/org/infra', path: c}"
+	const chart = "-- c/Chart.yaml --\napiVersion: v2\nname: c\nversion: 0.1.0\n-- c/values.yaml --\npassword: hunter2-hunter2\nlist: [hunter2-hunter2]\ntext: '{{ fail \"hunter2-hunter2\" }}'\n" +
+		"-- c/templates/_lib.tpl --\n{{ define \"lib\" }}\n{{ atoi .Values.password | mustToJson | fromJson }}{{ index .Values.list .Values.password }}{{ end }}\n-- c/templates/a.yaml --\n"
+	tests := map[string]struct{ template, want string }{
+		"fail":                                  {`{{ fail .Values.password }}`, "infra:c/templates/a.yaml:1: the template refuses"},
+		"fail with a value":                     {"a: b\n" + `{{ fail (printf "bad password %s" .Values.password) }}`, "infra:c/templates/a.yaml:2: the template refuses"},
+		"fail in place":                         {`{{ fail "say who" }}`, "infra:c/templates/a.yaml:1: say who"},
+		"required":                              {`{{ required "a host is needed" .Values.host }}`, "infra:c/templates/a.yaml:1: a host is needed"},
+		"required with a value":                 {`{{ required .Values.password .Values.host }}`, "the template refuses"},
+		"an index":                              {`{{ index .Values.list .Values.password }}`, "infra:c/templates/a.yaml:1: index .Values.list .Values.password: calling index"},
+		"in an include":                         {`{{ include "lib" . }}`, `infra:c/templates/a.yaml:1: include "lib" .: calling include: c/templates/_lib.tpl:2`},
+		"a text that is a template":             {`{{ tpl .Values.text . }}`, "infra:c/templates/a.yaml:1"},
+		"a template in a template that is none": {`{{ tpl (print "{{ oops" .Values.password) . }}`, "infra:c/templates/a.yaml:1"},
+		"a range over text":                     {`{{ range .Values.password }}{{ end }}`, "infra:c/templates/a.yaml:1"},
+		"a field of text":                       {`{{ .Values.password.length }}`, "can't evaluate field length in type interface {}"},
+		"nothing there":                         {`{{ .Values.a.b.c }}`, "infra:c/templates/a.yaml:1: .Values.a.b.c: nil pointer evaluating interface {}.b"},
+		"a function that is none":               {`{{ frobnicate }}`, `infra:c/templates/a.yaml:1: function "frobnicate" not defined`},
+		"a number":                              {`{{ mustToDate "2006" .Values.password }}`, "infra:c/templates/a.yaml:1"},
+		"an include that is none":               {`{{ include .Values.password . }}`, "infra:c/templates/a.yaml:1: include .Values.password .: calling include"},
+		"no YAML":                               {`a: "{{ .Values.password }}`, "infra:c/templates/a.yaml: renders to something that is not YAML"},
+		"a key that stands twice":               {"a: {b: !!int {{ .Values.password }}}", "infra:c/templates/a.yaml: renders to something that is not YAML"},
+		"an anchor":                             {"a: *{{ .Values.password }}", "infra:c/templates/a.yaml: renders to something that is not YAML"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := render(t.Context(), gate(t, argoRoot(root)), map[string]revision{"infra": newRepo(t).commit(chart + test.template + "\n")})
+			var problems Problems
+			if !errors.As(err, &problems) || !strings.Contains(problems.Error(), test.want) {
+				t.Errorf("error %v, want %s", err, test.want)
+			}
+			if strings.Contains(fmt.Sprint(err), "hunter2") {
+				t.Errorf("the message quotes a value: %v", err)
 			}
 		})
 	}

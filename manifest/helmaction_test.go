@@ -30,9 +30,9 @@ func TestChartsAreRenderedAsHelmRendersThem(t *testing.T) {
 			check(t, err)
 			values, err := common.ReadValues(file)
 			check(t, err)
-			docs, _, err := helmTemplate(t.Context(), os.DirFS(dir), "chart", helmOptions{
-				release: "shop", namespace: "prod", values: values, kubeVersion: "v1.34.1", apiVersions: []string{"example.com/v1"}, crds: true,
-			})
+			docs, _, err := helmTemplate(os.DirFS(dir), "chart", helmOptions{
+				Release: "shop", Namespace: "prod", Values: values, KubeVersion: "v1.34.1", APIVersions: []string{"example.com/v1"}, CRDs: true,
+			}, func(string) {})
 			check(t, err)
 			have := canonical(t, contents(docs))
 			golden := filepath.Join("testdata", "helm", tree.name+".yaml")

@@ -3,13 +3,14 @@ package manifest
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,48 +29,28 @@ import (
 
 // helmOptions are what a release gives to a chart.
 type helmOptions struct {
-	release, namespace string
-	values             map[string]any
-	chartValues        map[string]any // in the place of the chart's own values.yaml; nil: those
-	kubeVersion        string         // "" is that of the Kubernetes libraries in this program
-	apiVersions        []string       // served by the cluster beside the built-in ones
-	crds               bool           // also what stands in crds/
+	Release, Namespace string
+	Values             map[string]any
+	ChartValues        map[string]any // in the place of the chart's own values.yaml; nil: those
+	KubeVersion        string         // "" is that of the Kubernetes libraries in this program
+	APIVersions        []string       // served by the cluster beside the built-in ones
+	CRDs               bool           // also what stands in crds/
 }
 
 // helmTemplate renders a chart of the tree as `helm template` does, without a cluster: lookup finds nothing. What a chart makes up anew each time
 // (a random password, a certificate, the time) or what depends on how often it was upgraded cannot be known: those values come as opaque paths, by
-// document. inputs are the files and folders that were read.
-func helmTemplate(ctx context.Context, tree fs.FS, dir git.Path, o helmOptions) (docs []*document, inputs []git.Path, err error) {
-	type result struct {
-		docs   []*document
-		inputs []git.Path
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() { // a template cannot be interrupted: at the end of ctx it is left to end by itself
-		var made result
-		defer func() {
-			if p := recover(); p != nil {
-				made.err = fmt.Errorf("helm gave up: %v", p)
-			}
-			done <- made
-		}()
-		h := &helmChart{tree: tree, seen: map[git.Path]bool{}}
-		made.docs, made.err = h.template(dir, o)
-		made.inputs = slices.Sorted(maps.Keys(h.seen))
-	}()
-	select {
-	case made := <-done:
-		return made.docs, made.inputs, made.err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
+// document. inputs are the files and folders that were read. at is told of each template that is begun with.
+func helmTemplate(tree fs.FS, dir git.Path, o helmOptions, at func(path string)) (docs []*document, inputs []git.Path, err error) {
+	h := &helmChart{tree: tree, seen: map[git.Path]bool{}, at: at}
+	docs, err = h.template(dir, o)
+	return docs, sortedPaths(h.seen), err
 }
 
 // helmChart reads charts out of a tree.
 type helmChart struct {
 	tree fs.FS
 	seen map[git.Path]bool
+	at   func(path string)
 }
 
 func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
@@ -173,26 +154,26 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	if err != nil {
 		return made, err
 	}
-	if o.chartValues != nil {
-		c.Values = o.chartValues
+	if o.ChartValues != nil {
+		c.Values = o.ChartValues
 	}
-	values := deepCopy(o.values)
+	values := deepCopy(o.Values)
 	if err := chartutil.ProcessDependencies(c, values); err != nil {
 		return made, fmt.Errorf("dependencies of chart %s: %w", c.Name(), err)
 	}
 	capabilities := common.DefaultCapabilities.Copy()
-	if o.kubeVersion != "" {
-		v, err := common.ParseKubeVersion(o.kubeVersion)
+	if o.KubeVersion != "" {
+		v, err := common.ParseKubeVersion(o.KubeVersion)
 		if err != nil {
-			return made, fmt.Errorf("kubeVersion %s: %w", o.kubeVersion, err)
+			return made, fmt.Errorf("kubeVersion %s: %w", o.KubeVersion, err)
 		}
 		capabilities.KubeVersion = *v
 	}
-	capabilities.APIVersions = append(slices.Clip(capabilities.APIVersions), o.apiVersions...)
+	capabilities.APIVersions = append(slices.Clip(capabilities.APIVersions), o.APIVersions...)
 	if want := c.Metadata.KubeVersion; want != "" && !chartutil.IsCompatibleRange(want, capabilities.KubeVersion.String()) {
 		return made, fmt.Errorf("chart %s wants Kubernetes %s, and the cluster is taken for %s", c.Name(), want, capabilities.KubeVersion.String())
 	}
-	release := common.ReleaseOptions{Name: o.release, Namespace: o.namespace, Revision: 1, IsInstall: !upgrade, IsUpgrade: upgrade}
+	release := common.ReleaseOptions{Name: o.Release, Namespace: o.Namespace, Revision: 1, IsInstall: !upgrade, IsUpgrade: upgrade}
 	if upgrade {
 		release.Revision = 2
 	}
@@ -205,12 +186,35 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	if upgrade { // or two renderings in the same second would agree on the time
 		functions["now"] = func() time.Time { return time.Now().AddDate(-1, -1, -1).Add(-time.Hour - time.Minute - time.Second) }
 	}
+	h.announce(dir, c, functions)
+	made.steady = steady(c)
 	files, err := engine.Engine{CustomTemplateFuncs: functions}.Render(c, input)
 	if err != nil {
-		return made, err
+		return made, h.templateError(dir, c, err)
 	}
-	made.steady = steady(c)
-	return made, h.collect(&made, dir, c, files, o.crds)
+	return made, h.collect(&made, dir, c, files, o.CRDs)
+}
+
+// announce has each template that Helm executes begin with telling that it does. That adds nothing to what it makes.
+func (h *helmChart) announce(dir git.Path, c *chart.Chart, functions map[string]any) {
+	const begun = "commitgateBegun"
+	functions[begun] = func(name string) string {
+		h.at(string(h.locate(dir, name)))
+		return ""
+	}
+	var below func(c *chart.Chart)
+	below = func(c *chart.Chart) {
+		for _, f := range c.Templates {
+			if !strings.HasPrefix(path.Base(f.Name), "_") {
+				name := path.Join(c.ChartFullPath(), f.Name)
+				f.Data = append([]byte("{{"+begun+" "+strconv.Quote(name)+"}}"), f.Data...)
+			}
+		}
+		for _, d := range c.Dependencies() {
+			below(d)
+		}
+	}
+	below(c)
 }
 
 func steady(c *chart.Chart) bool {
@@ -261,7 +265,7 @@ func (made *helmRendering) add(at git.Path, text []byte, crd bool) error {
 	}
 	var syntax *syntaxError
 	if errors.As(err, &syntax) {
-		return &refusedFile{path: at, err: fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, syntax.what)}
+		return &refusedFile{path: at, err: fmt.Errorf("renders to something that is not YAML (line %d of it): %s", syntax.line, withoutQuotes(syntax.what))}
 	}
 	return err
 }

@@ -65,11 +65,9 @@ type helmReleaseSpec struct {
 }
 
 type helmValuesFrom struct {
-	Kind       string `json:"kind"`
-	Name       string `json:"name"`
+	fluxValues
 	ValuesKey  string `json:"valuesKey,omitempty"`
 	TargetPath string `json:"targetPath,omitempty"`
-	Optional   bool   `json:"optional,omitempty"`
 }
 
 // helmUnit is a Flux HelmRelease whose chart stands in Git.
@@ -138,20 +136,11 @@ func (u *helmUnit) waits(r *renderer, last bool) string {
 		return fmt.Sprintf("%s wants its chart from %s, which is declared nowhere", u.self.name(), u.from)
 	}
 	for _, from := range u.spec.ValuesFrom {
-		k := u.valuesKey(from)
-		switch {
-		case r.values[k] != nil:
-		case last && from.Optional:
-			r.missed[k] = u.self.at
-		default:
-			return fmt.Sprintf("%s takes values from %s, which is declared nowhere in Git: declare it, or make it optional", u.self.name(), k)
+		if why := r.lacks(&u.self, from.fluxValues, "takes values", last); why != "" {
+			return why
 		}
 	}
 	return ""
-}
-
-func (u *helmUnit) valuesKey(from helmValuesFrom) Key {
-	return Key{Kind: from.Kind, Namespace: u.self.owner.Namespace, Name: from.Name}
 }
 
 func (u *helmUnit) taken(r *renderer) string {
@@ -162,7 +151,7 @@ func (u *helmUnit) taken(r *renderer) string {
 		fmt.Fprintf(digest, "%s\n", s.repository.Name)
 	}
 	for _, from := range u.spec.ValuesFrom {
-		if o := r.values[u.valuesKey(from)]; o != nil {
+		if o := r.values[u.self.valuesKey(from.fluxValues)]; o != nil {
 			fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Opaque}))
 		}
 	}
@@ -190,11 +179,11 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 		r.problem(u.self.at, "%s: spec.chart.spec.chart: no chart in folder %s of repository %s", u.self.name(), p, at.repository)
 		return errReported
 	}
-	o := helmOptions{release: u.release, namespace: u.target, crds: u.appliesCRDs()}
-	if o.values, err = u.values(r); err != nil {
+	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
+	if o.Values, err = u.values(r); err != nil {
 		return err
 	}
-	if o.chartValues, err = u.chartValues(r, b, at); err != nil {
+	if o.ChartValues, err = u.chartValues(r, b, at); err != nil {
 		return err
 	}
 	if err := r.helm(b, at, o); err != nil {
@@ -244,7 +233,7 @@ func (u *helmUnit) chartValues(r *renderer, b *Build, at file) (map[string]any, 
 func (u *helmUnit) values(r *renderer) (map[string]any, error) {
 	merged := map[string]any{}
 	for _, from := range u.spec.ValuesFrom {
-		o := r.values[u.valuesKey(from)]
+		o := r.values[u.self.valuesKey(from.fluxValues)]
 		if o == nil {
 			continue // optional: see waits
 		}

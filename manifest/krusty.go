@@ -33,28 +33,12 @@ import (
 var oneBuild sync.Mutex
 
 // kustomizeBuild builds the kustomization of a folder. Nothing leaves the tree: remote bases and files, plugins, functions and Helm are refused. A
-// build cannot be interrupted; at the end of ctx it is left to end with the next file that it reads. inputs are the paths that were read or looked
+// build cannot be interrupted; after the end of ctx it ends with the next file that it reads. inputs are the paths that were read or looked
 // for. Files that are read again count again: folders that are built twice, each with folders that are built twice, grow without end.
 func kustomizeBuild(ctx context.Context, tree fs.FS, dir git.Path, limits Limits) (docs []*document, inputs []git.Path, err error) {
-	type result struct {
-		docs   []*document
-		inputs []git.Path
-		err    error
-	}
-	done := make(chan result, 1)
-	go func() {
-		k := &kustomizer{ctx: ctx, tree: tree, limits: limits, seen: map[git.Path]bool{}, configures: map[git.Path]bool{}}
-		var made result
-		made.docs, made.err = k.build(dir)
-		made.inputs = slices.Sorted(maps.Keys(k.seen))
-		done <- made
-	}()
-	select {
-	case made := <-done:
-		return made.docs, made.inputs, made.err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	}
+	k := &kustomizer{ctx: ctx, tree: tree, limits: limits, seen: map[git.Path]bool{}, configures: map[git.Path]bool{}}
+	docs, err = k.build(dir)
+	return docs, sortedPaths(k.seen), err
 }
 
 // kustomizer is a tree as kustomize sees it: rooted at /, read only, and without what would lead out of it.
@@ -75,7 +59,7 @@ func (k *kustomizer) build(dir git.Path) (docs []*document, err error) {
 	defer oneBuild.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("kustomize gave up: %v", p)
+			err = fmt.Errorf("kustomize gave up: %T", p) // a panic's text may hold values
 		}
 	}()
 	made, err := k.run(dir)
@@ -106,7 +90,7 @@ func (k *kustomizer) run(dir git.Path) (resmap.ResMap, error) {
 
 // explain finds the file and line behind an error of kustomize, which often names neither: the first file that it read and that is no YAML.
 func (k *kustomizer) explain(err error) error {
-	for _, p := range slices.Sorted(maps.Keys(k.seen)) {
+	for _, p := range sortedPaths(k.seen) {
 		if !slices.Contains(kustomizationNames[:], path.Base(string(p))) && !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) {
 			continue
 		}
@@ -181,7 +165,7 @@ func (k *kustomizer) documents(dir git.Path, made resmap.ResMap) ([]*document, e
 	var docs []*document
 	var origins map[resid.ResId]git.Path
 	for _, res := range made.Resources() {
-		doc := &document{inputs: sources.seen}
+		doc := &document{}
 		text, err := res.MarshalJSON()
 		if err != nil {
 			return nil, err
@@ -203,9 +187,8 @@ func (k *kustomizer) documents(dir git.Path, made resmap.ResMap) ([]*document, e
 	return docs, nil
 }
 
-// sourceFiles are the files that a build has read, and what they declare.
+// sourceFiles are what the files that a build has read declare.
 type sourceFiles struct {
-	seen     []git.Path
 	declared map[string][]declared // by kind
 }
 
@@ -217,8 +200,8 @@ type declared struct {
 }
 
 func (k *kustomizer) sources() *sourceFiles {
-	s := &sourceFiles{seen: slices.Sorted(maps.Keys(k.seen)), declared: map[string][]declared{}}
-	for _, p := range s.seen {
+	s := &sourceFiles{declared: map[string][]declared{}}
+	for _, p := range sortedPaths(k.seen) {
 		kustomization := slices.Contains(kustomizationNames[:], path.Base(string(p)))
 		if !kustomization && !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(string(p))) {
 			continue

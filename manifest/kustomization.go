@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -38,22 +37,12 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 	if len(files) > 0 {
 		tree = overlay{tree, files}
 	}
-	docs, inputs, err := kustomizeBuild(r.ctx, tree, at.path, r.limits)
-	var refused *refusedFile
-	switch {
-	case errors.As(err, &refused):
-		r.problem(Source{Repository: at.repository, Path: refused.path, Line: refused.line}, "%v", refused.err)
-		return errReported
-	case err != nil && r.stop() != nil:
-		return r.stop()
-	case errors.Is(err, ErrLimit):
-		return err
-	case err != nil:
-		r.problem(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, "%v", err)
-		return errReported
+	a, err := r.do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
+	if err != nil {
+		return r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
 	}
-	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: docs}
-	for _, p := range inputs {
+	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: a.documents(a.Inputs)}
+	for _, p := range a.Inputs {
 		if _, ok := files[string(p)]; ok {
 			continue // made from what is in spec and inputs already
 		}

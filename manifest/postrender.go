@@ -44,14 +44,11 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 			before = append(before, doc)
 		}
 		tree := overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": kustomization, "helm-output.yaml": output.Bytes()}}
-		docs, _, err := kustomizeBuild(r.ctx, tree, ".", r.limits)
-		switch {
-		case err != nil && r.stop() != nil:
-			return r.stop()
-		case err != nil:
-			r.problem(u.self.at, "%s: postRenderers: %v", u.self.name(), err)
-			return errReported
+		a, err := r.do(tree, u.self.at.Path, job{Kustomize: &kustomizeJob{".", r.limits}})
+		if err != nil {
+			return r.refuseFor(&u.self, "postRenderers", err)
 		}
+		docs := a.documents(nil)
 		for _, doc := range docs {
 			doc.path, doc.line, doc.inputs = b.Path, 0, nil
 			for _, was := range before {

@@ -21,6 +21,8 @@ type Input struct {
 	Verified     map[string]signing.Verified  // the commit to render, by repository name
 	Previous     *Set                         // of the revision before, nil at first: what did not change is taken over, with the same *Object pointers
 	Limits       Limits                       // zero value: the defaults
+	// Engine runs charts, kustomizations, substitutions and templates. Without one, what needs it is an error.
+	Engine Engine
 	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
 	// API versions; those of CRDs in Git are always added.
 	Kubernetes Kubernetes
@@ -39,7 +41,8 @@ type Limits struct {
 	Bytes    int64         // bytes of all files read anew; 512 MiB
 	Objects  int           // objects of the whole set; 200,000
 	Depth    int           // agents' objects that lie in what agents' objects bring; 32
-	Time     time.Duration // 2 minutes
+	Build    time.Duration // of one chart, kustomization, substitution or template; 30 seconds
+	Time     time.Duration // of all; 2 minutes
 }
 
 func (l Limits) withDefaults() Limits {
@@ -56,6 +59,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Bytes == 0 {
 		l.Bytes = 512 << 20
+	}
+	if l.Build == 0 {
+		l.Build = 30 * time.Second
 	}
 	if l.Time == 0 {
 		l.Time = 2 * time.Minute

@@ -42,7 +42,7 @@ spec:
   roots:
 `+roots))
 	check(t, err)
-	return Input{Gate: c.Gate.Spec, Repositories: c.Repositories}
+	return Input{Gate: c.Gate.Spec, Repositories: c.Repositories, Engine: InProcess{}}
 }
 
 // lines are the objects of a set, a line each: what, where, and what the agent does with it.

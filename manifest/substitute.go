@@ -20,20 +20,29 @@ func (u *kustomizationUnit) waitsForValues(r *renderer, last bool) string {
 		return ""
 	}
 	for _, from := range u.spec.PostBuild.SubstituteFrom {
-		k := u.valuesKey(from)
-		switch {
-		case r.values[k] != nil:
-		case last && from.Optional:
-			r.missed[k] = u.self.at
-		default:
-			return fmt.Sprintf("%s substitutes from %s, which is declared nowhere in Git: declare it, or make it optional", u.self.name(), k)
+		if why := r.lacks(&u.self, from, "substitutes", last); why != "" {
+			return why
 		}
 	}
 	return ""
 }
 
-func (u *kustomizationUnit) valuesKey(from fluxValues) Key {
-	return Key{Kind: from.Kind, Namespace: u.self.owner.Namespace, Name: from.Name}
+// lacks says that values which an agent's object takes are not found (yet); "" if they are, or can be done without.
+func (r *renderer) lacks(a *about, from fluxValues, takes string, last bool) string {
+	k := a.valuesKey(from)
+	switch {
+	case r.values[k] != nil:
+	case last && from.Optional:
+		r.missed[k] = a.at
+	default:
+		return fmt.Sprintf("%s %s from %s, which is declared nowhere in Git: declare it, or make it optional", a.name(), takes, k)
+	}
+	return ""
+}
+
+// valuesKey is the ConfigMap or Secret that Flux's object means: one of its own namespace.
+func (a *about) valuesKey(from fluxValues) Key {
+	return Key{Kind: from.Kind, Namespace: a.owner.Namespace, Name: from.Name}
 }
 
 // taken covers the source and the values.
@@ -46,7 +55,7 @@ func (u *kustomizationUnit) taken(r *renderer) string {
 	fmt.Fprintf(digest, "%q %q\n", s.why, s.ignore)
 	if u.spec.PostBuild != nil {
 		for _, from := range u.spec.PostBuild.SubstituteFrom {
-			if o := r.values[u.valuesKey(from)]; o != nil {
+			if o := r.values[u.self.valuesKey(from)]; o != nil {
 				fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Content["binaryData"], o.Opaque}))
 			}
 		}
@@ -58,7 +67,7 @@ func (u *kustomizationUnit) taken(r *renderer) string {
 func (u *kustomizationUnit) variables(r *renderer) (map[string]string, error) {
 	vars := map[string]string{}
 	for _, from := range u.spec.PostBuild.SubstituteFrom {
-		o := r.values[u.valuesKey(from)]
+		o := r.values[u.self.valuesKey(from)]
 		if o == nil {
 			continue // optional: see waits
 		}
@@ -116,20 +125,40 @@ func (r *renderer) substitute(u *kustomizationUnit, b *Build) error {
 	if err != nil || len(vars) == 0 {
 		return err
 	}
-	failed := false
+	var texts []string
+	var places []int // in the documents
 	for i, doc := range b.documents {
 		metadata := childMap(doc.content, "metadata")
 		if text(childMap(metadata, "labels"), agent.FluxKustomizeGroup+"/substitute") == "disabled" ||
 			text(childMap(metadata, "annotations"), agent.FluxKustomizeGroup+"/substitute") == "disabled" {
 			continue
 		}
-		changed, err := substituted(doc, vars)
+		before, err := yaml.Marshal(doc.content)
 		if err != nil {
-			r.problem(Source{Repository: b.Repository, Path: doc.path, Line: doc.line}, "%s cannot substitute its variables here: %v", u.self.name(), err)
+			return err
+		}
+		if strings.Contains(string(before), "$") {
+			texts, places = append(texts, string(before)), append(places, i)
+		}
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	a, err := r.do(emptyFolder{}, b.Path, job{Substitute: &substituteJob{texts, vars}})
+	if err != nil {
+		return r.refuseFor(&u.self, "postBuild", err)
+	}
+	failed := false
+	for j, made := range a.Docs {
+		doc := b.documents[places[j]]
+		if made.Why != "" {
+			r.problem(Source{Repository: b.Repository, Path: doc.path, Line: doc.line}, "%s cannot substitute its variables here: %s", u.self.name(), made.Why)
 			failed = true
 			continue
 		}
-		b.documents[i] = changed
+		changed := *doc
+		changed.content = made.Content
+		b.documents[places[j]] = &changed
 	}
 	if failed {
 		return errReported
@@ -137,29 +166,21 @@ func (r *renderer) substitute(u *kustomizationUnit, b *Build) error {
 	return nil
 }
 
-func substituted(doc *document, vars map[string]string) (*document, error) {
-	before, err := yaml.Marshal(doc.content)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.Contains(string(before), "$") {
-		return doc, nil
-	}
-	after, err := envsubst.Eval(string(before), func(name string) (string, bool) {
+// substituted is the one object of a text with its variables replaced.
+func substituted(before string, vars map[string]string) docAnswer {
+	after, err := envsubst.Eval(before, func(name string) (string, bool) {
 		v, ok := vars[name]
 		return v, ok
 	})
 	if err != nil {
-		return nil, err
+		return docAnswer{Why: boundText(err.Error())}
 	}
 	docs, err := parse("substituted.yaml", []byte(after), dialectKubernetes)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return docAnswer{Why: boundText(err.Error())}
+	case len(docs) != 1:
+		return docAnswer{Why: fmt.Sprintf("its variables make %d documents of one", len(docs))}
 	}
-	if len(docs) != 1 {
-		return nil, fmt.Errorf("its variables make %d documents of one", len(docs))
-	}
-	made := *doc
-	made.content = docs[0].content
-	return &made, nil
+	return docAnswer{Content: docs[0].content}
 }

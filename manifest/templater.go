@@ -9,12 +9,26 @@ import (
 
 	"github.com/Masterminds/sprig/v3"
 	"sigs.k8s.io/yaml"
+
+	"github.com/commitgate/commitgate/git"
 )
 
 // templater fills in the templates of an ApplicationSet, text by text: Go templates with sprig, or {{name}} alone.
 type templater struct {
 	goTemplate bool
 	options    []string
+}
+
+// fillTemplate fills in a template. Go templates can loop, so that the engine does that.
+func (r *renderer) fillTemplate(at git.Path, t templater, v any, values map[string]any) (any, error) {
+	if !t.goTemplate {
+		return t.fill(v, values)
+	}
+	a, err := r.do(emptyFolder{}, at, job{Fill: &fillJob{t.options, v, values}})
+	if err != nil {
+		return nil, err
+	}
+	return a.Value, nil
 }
 
 // fill replaces in all text of a value, keys too.

@@ -16,7 +16,7 @@ const module = "github.com/commitgate/commitgate/"
 // may import packages of lower layers, and of its own layer where the order within it says so (from left to right).
 var layers = [][]string{
 	{"git", "api/v1alpha1", "agent"},                       // words
-	{"signing", "account", "mirror", "manifest", "policy"}, // facts
+	{"signing", "account", "mirror", "manifest", "worker", "policy"}, // facts
 	{"snapshot", "live", "track"},                          // truth
 	{"breakglass", "admit"},                                // verdict
 	{"audit"},                                              // memory
@@ -33,6 +33,7 @@ var doors = map[string][]string{
 	"sigs.k8s.io/structured-merge-diff":   {"account", "test"},
 	"sigs.k8s.io/kustomize":               {"manifest", "test"},
 	"helm.sh/helm":                        {"manifest", "test"},
+	"github.com/fxamacker/cbor":           {"manifest", "worker"},
 	"github.com/ProtonMail/go-crypto":     {"signing", "test"},
 	"golang.org/x/crypto/ssh":             {"signing", "mirror", "test"},
 	"github.com/sigstore/sigstore-go":     {"signing", "test"},
@@ -54,6 +55,7 @@ var silent = map[string][]string{
 	"git":      {"net", "net/http", "os", "os/exec"},
 	"signing":  {"net/http", "os/exec"},
 	"policy":   {"net/http", "os/exec"},
+	"manifest": {"net", "net/http", "os", "os/exec"},
 	"agent":    {"net", "net/http", "os", "os/exec"},
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/signing"
 	"github.com/commitgate/commitgate/snapshot"
@@ -28,6 +29,8 @@ type AtConfig struct {
 	Vouch bool
 	// CRDs are CustomResourceDefinitions that Git does not declare: they say how the fields of their kinds compare.
 	CRDs []map[string]any
+	// Engine runs what the trees have rendered (manifest.Input).
+	Engine manifest.Engine
 }
 
 // At makes the truth of revisions in local repositories, with the code of the loop: verified from the anchor to the revision, rendered, compiled.
@@ -76,7 +79,7 @@ func (p *Past) open(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }}
+	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }, engine: p.cfg.Engine}
 	var err error
 	p.now, err = b.build(ctx, nil, sources, p.cfg.Now)
 	var s *stageError

@@ -27,7 +27,7 @@ func TestAtIsTheTruthOfTheLoop(t *testing.T) {
 	for name, path := range map[string]string{"a work tree": w.repo.Work(), "a bundle": bundle} {
 		t.Run(name, func(t *testing.T) {
 			got := ok[*snapshot.Truth](t)(track.At(t.Context(), track.AtConfig{
-				Gate: w.gate, Repositories: w.repositories, Paths: map[string]string{"shop": path},
+				Gate: w.gate, Repositories: w.repositories, Paths: map[string]string{"shop": path}, Engine: manifest.InProcess{},
 			})).Current
 			want := tr.Truth().Current
 			if got.Len() != want.Len() || got.Revisions["shop"].Commit.ID != head {
@@ -55,6 +55,7 @@ func TestAtSaysWhy(t *testing.T) {
 		}
 		return track.At(t.Context(), track.AtConfig{
 			Gate: w.gate, Repositories: repositories, Paths: map[string]string{"shop": path}, Revisions: map[string]string{"shop": revision}, Now: time.Now(),
+			Engine: manifest.InProcess{},
 		})
 	}
 	work := w.repo.Work()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/track"
 )
 
@@ -53,7 +54,7 @@ func TestDoomedGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr := ok[*track.Tracker](t)(track.New(track.Config{
-		Gate: c.Gate, Repositories: c.Repositories, Dir: c.Dir, Observer: killer{file + ".log"},
+		Gate: c.Gate, Repositories: c.Repositories, Dir: c.Dir, Observer: killer{file + ".log"}, Engine: manifest.InProcess{},
 	}))
 	t.Fatal("it outlived the publication: ", tr.Once(t.Context()))
 }

@@ -114,7 +114,7 @@ func (w *world) publish(who *forge.Person, message string, files map[string]stri
 }
 
 func (w *world) config(o track.Observer) track.Config {
-	return track.Config{Gate: w.gate, Repositories: w.repositories, Dir: w.dir, CacheKey: make([]byte, 32), Observer: o, Now: w.clock.Now}
+	return track.Config{Gate: w.gate, Repositories: w.repositories, Dir: w.dir, CacheKey: make([]byte, 32), Observer: o, Now: w.clock.Now, Engine: manifest.InProcess{}}
 }
 
 // start makes a tracker on the world's folder, as a gate that starts does.

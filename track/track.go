@@ -21,6 +21,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/snapshot"
 )
@@ -58,6 +59,8 @@ type Config struct {
 	// Definitions are the CRDs of the cluster, by name; nil is none. They say how the fields of a kind compare whose CRD Git does not declare. It must
 	// not block, and a map that it returned must not change; whoever changes them calls Hint.
 	Definitions func() map[string]map[string]any
+	// Engine runs what the trees have rendered (manifest.Input).
+	Engine manifest.Engine
 	// Observer may be nil.
 	Observer Observer
 	Log      *slog.Logger
@@ -110,7 +113,7 @@ func New(cfg Config) (*Tracker, error) {
 		return nil, err
 	}
 	t := &Tracker{cfg: cfg, next: newRound(), wake: make(chan struct{}, 1), status: make(map[string]Status)}
-	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions}
+	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions, engine: cfg.Engine}
 	t.metrics = newMetrics(t)
 	t.truth.Store(new(snapshot.Truth))
 	var err error

@@ -107,6 +107,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		Mirror: func(repository string) mirror.Options { return reach[repository] },
 		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
 		CacheKey: cacheKey, Definitions: g.defined, Observer: observer, Log: log, Now: time.Now,
+		Engine: newEngine(uint64(o.renderMiB) << 20),
 	})
 	if err != nil {
 		return g, err

@@ -92,6 +92,7 @@ func newRoot(name string) *cobra.Command {
 		newInit(),
 		newPolicy(),
 		newRender(),
+		newRenderWorker(),
 		newScan(),
 		newTrust(),
 		newVerify(),

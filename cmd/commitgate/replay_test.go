@@ -43,7 +43,7 @@ func (w *world) record(ts *testscript.TestScript, args []string) (err error) {
 	for name, r := range w.repositories {
 		paths[name] = r.Work()
 	}
-	truth, err := track.At(ctx, track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: paths})
+	truth, err := track.At(ctx, track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: paths, Engine: newEngine(0)})
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func review(ctx context.Context, o reviewOptions, files []string, stdin io.Reade
 	}
 	crds := replay.CRDs(items)
 	truth, err := track.At(ctx, track.AtConfig{
-		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: o.repositories, Revisions: o.revisions, CRDs: crds,
+		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: o.repositories, Revisions: o.revisions, CRDs: crds, Engine: newEngine(0),
 	})
 	if err != nil {
 		return unknown(err)

@@ -21,6 +21,9 @@ import (
 
 // TestMain lets scripts run this program: `commitgate` in a script is a process of its own.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == renderWorker { // for the commands that tests run in their own process
+		main()
+	}
 	testscript.Main(m, map[string]func(){"commitgate": main})
 }
 

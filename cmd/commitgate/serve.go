@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/worker"
 )
 
 // serveOptions are the flags of serve.
@@ -28,6 +29,7 @@ type serveOptions struct {
 	noCluster           bool
 	status              bool
 	inventoryMiB        int64
+	renderMiB           int64
 	scanInterval        time.Duration
 	scanLease           string
 	hookSecrets         []string
@@ -69,6 +71,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.DurationVar(&o.scanInterval, "scan-interval", 0, "compare the whole cluster with Git this often; needs list on everything, and apply on openreports.io for its reports (0 is never)")
 	f.StringVar(&o.scanLease, "scan-lease", "", "NAMESPACE/NAME of a Lease: of the replicas, only the one that holds it scans")
 	f.Int64Var(&o.inventoryMiB, "inventory-memory", 256, "memory for the objects of the cluster that policies compare with, in MiB; past it, requests that need them are refused")
+	f.Int64Var(&o.renderMiB, "render-memory", worker.DefaultMemory>>20, "memory for the process that renders a chart or kustomization, in MiB, and there may be two; what takes more is refused")
 	f.StringArrayVar(&o.hookSecrets, "hook-secret", nil, "file with the secret of a Git host's push hooks, taken on /hook of the probe address; may be repeated to rotate")
 	f.StringVar(&o.uiListen, "ui-listen", "", "address for the read-only web view, such as 127.0.0.1:8081, reached by kubectl port-forward; it has no log-in of its own (\"\" is none)")
 	f.StringSliceVar(&o.uiHosts, "ui-host", nil, "further names by which browsers may ask for the web view, beside localhost")
@@ -95,6 +98,8 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("--drain: negative")
 	case o.scanInterval < 0:
 		return usage("--scan-interval: negative")
+	case o.renderMiB < worker.LeastMemory>>20:
+		return usage("--render-memory: less than %d MiB", worker.LeastMemory>>20)
 	case o.audit.retention < 0 || o.audit.sealInterval < 0:
 		return usage("--audit-retention and --audit-seal-interval: negative")
 	case len(o.audit.peers) > 0 && o.audit.witnessKey == "":

@@ -39,7 +39,7 @@ func (f *truthFlags) load() (*v1alpha1.Config, track.AtConfig, error) {
 	if err != nil {
 		return nil, at, usage("configuration:\n%w", err)
 	}
-	at = track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: make(map[string]string), Revisions: f.revisions}
+	at = track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: make(map[string]string), Revisions: f.revisions, Engine: newEngine(0)}
 	for _, r := range cfg.Repositories {
 		switch path := f.repositories[r.Name]; {
 		case path != "":

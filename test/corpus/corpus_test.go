@@ -19,6 +19,7 @@ import (
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/replay"
 	"github.com/commitgate/commitgate/snapshot"
 	"github.com/commitgate/commitgate/track"
@@ -253,7 +254,7 @@ func truthAt(t testing.TB, cfg *v1alpha1.Config, crds []map[string]any) *snapsho
 	t.Helper()
 	commit := cfg.Repositories[0].Spec.Anchor.Commit
 	truth, err := track.At(t.Context(), track.AtConfig{
-		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"flux": "flux.bundle"}, Revisions: map[string]string{"flux": commit}, CRDs: crds,
+		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"flux": "flux.bundle"}, Revisions: map[string]string{"flux": commit}, CRDs: crds, Engine: manifest.InProcess{},
 	})
 	if err != nil {
 		t.Fatalf("at %s: %v", commit, err)
