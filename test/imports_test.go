@@ -15,11 +15,11 @@ const module = "github.com/commitgate/commitgate/"
 // layers are the walls of the house, from the words that everybody may use to the programs that use everything. A package
 // may import packages of lower layers, and of its own layer where the order within it says so (from left to right).
 var layers = [][]string{
-	{"git", "api/v1alpha1", "agent"},                       // words
+	{"git", "api/v1alpha1", "agent"},                                 // words
 	{"signing", "account", "mirror", "manifest", "worker", "policy"}, // facts
-	{"snapshot", "live", "track"},                          // truth
-	{"breakglass", "admit"},                                // verdict
-	{"audit"},                                              // memory
+	{"snapshot", "live", "track"},                                    // truth
+	{"breakglass", "admit"},                                          // verdict
+	{"audit"},                                                        // memory
 	{"authority", "webhook", "dryrun", "watch", "hook", "lease", "watchdog", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
 	{"cmd", "test"}, // programs
 }
