@@ -93,11 +93,12 @@ type helmJob struct {
 	Options helmOptions
 }
 
-// fillJob fills in a Go template of an ApplicationSet.
+// fillJob fills in a Go template of an ApplicationSet, or one of Fleet's.
 type fillJob struct {
 	Options  []string
 	Template any
 	Values   map[string]any
+	Fleet    string // what Fleet fills in: Template is text
 }
 
 // substituteJob replaces the variables in texts of one object each.
@@ -170,6 +171,9 @@ func (j *job) do(ctx context.Context, tree fs.FS, at func(string)) (made answer,
 		docs, made.Inputs, err = kustomizeBuild(ctx, tree, j.Kustomize.Dir, j.Kustomize.Limits)
 	case j.Helm != nil:
 		docs, made.Inputs, err = helmTemplate(tree, j.Helm.Dir, j.Helm.Options, at)
+	case j.Fill != nil && j.Fill.Fleet != "":
+		text, _ := j.Fill.Template.(string)
+		made.Value, err = fillFleet(j.Fill.Fleet, text, j.Fill.Values)
 	case j.Fill != nil:
 		made.Value, err = templater{goTemplate: true, options: j.Fill.Options}.fill(j.Fill.Template, j.Fill.Values)
 	case j.Substitute != nil:
@@ -237,14 +241,19 @@ func (r *renderer) refuse(at Source, err error) error {
 	return errReported
 }
 
-// refuseFor is refuse for what an agent's object itself says.
-func (r *renderer) refuseFor(a *about, what string, err error) error {
+// refuseHere is refuse for what was rendered from no files of the tree: at the place, whatever the error names.
+func (r *renderer) refuseHere(at Source, what string, err error) error {
 	var refused *refusedFile
 	if !errors.As(err, &refused) {
 		return err
 	}
-	r.problem(a.at, "%s: %s: %v", a.name(), what, refused.err)
+	r.problem(at, "%s%v", what, refused.err)
 	return errReported
+}
+
+// refuseFor is refuseHere for what an agent's object itself says.
+func (r *renderer) refuseFor(a *about, what string, err error) error {
+	return r.refuseHere(a.at, a.name()+": "+what+": ", err)
 }
 
 // encode writes a job or an answer in CBOR (RFC 8949), which unlike JSON tells integers from other numbers and keeps text that is not UTF-8.

@@ -24,7 +24,7 @@ spec:
   roots: [{repository: infra, path: fleet}]
 `))
 	check(t, err)
-	return Input{Gate: c.Gate.Spec, Repositories: c.Repositories}
+	return Input{Gate: c.Gate.Spec, Repositories: c.Repositories, Engine: InProcess{}}
 }
 
 // A root with one GitRepo, which names everything below apps.

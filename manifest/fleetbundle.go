@@ -178,7 +178,7 @@ func (u *bundleUnit) helm(r *renderer, b *Build, at file) error {
 		}
 		values = mergeValues(values, more)
 	}
-	return r.helm(b, at, helmOptions{release: u.release, namespace: u.namespace, values: deepCopy(values), crds: true})
+	return r.helm(b, at, helmOptions{Release: u.release, Namespace: u.namespace, Values: deepCopy(values), CRDs: true})
 }
 
 // kustomizeChart lets the kustomization of the bundle have what the chart made, as its first resource; not what stands in crds/.
@@ -353,18 +353,16 @@ func (r *renderer) patch(doc *document, by file) (made patchedDocument, err erro
 	if err != nil {
 		return made, err
 	}
-	docs, _, err := kustomizeBuild(r.ctx, overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": k, "object.yaml": object}}, ".", r.limits)
+	tree := overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": k, "object.yaml": object}}
+	a, err := r.do(tree, by.path, job{Kustomize: &kustomizeJob{".", r.limits}})
 	switch {
-	case err != nil && r.stop() != nil:
-		return made, r.stop()
 	case err != nil:
-		r.problem(at, "%v", err)
-		return made, errReported
-	case len(docs) != 1:
+		return made, r.refuseHere(at, "", err)
+	case len(a.Docs) != 1:
 		r.problem(at, "patches an object away, which Fleet does not")
 		return made, errReported
 	}
-	made.doc = &document{content: docs[0].content, path: doc.path, line: doc.line, inputs: append(slices.Clip(doc.inputs), doc.path, by.path)}
+	made.doc = &document{content: a.Docs[0].Content, path: doc.path, line: doc.line, inputs: append(slices.Clip(doc.inputs), doc.path, by.path)}
 	return made, nil
 }
 

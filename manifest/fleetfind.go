@@ -203,8 +203,12 @@ func (f *bundleFinder) bundle(dir git.Path, options string) error {
 		found.Options.TargetNamespace = f.u.spec.TargetNamespace
 	}
 	found.Options.KeepResources = found.Options.KeepResources || f.u.spec.KeepResources
-	if err := found.Options.Helm.preprocess(f.u.cluster); err != nil {
-		found.Unfollowed = err.Error()
+	var refused *refusedFile
+	switch err := found.Options.Helm.preprocess(f.r, f.u.cluster, found.Dir.path); {
+	case errors.As(err, &refused):
+		found.Unfollowed = refused.err.Error()
+	case err != nil:
+		return err
 	}
 	f.b.bundles = append(f.b.bundles, found)
 	return nil
@@ -243,7 +247,7 @@ func (f *bundleFinder) values(found *fleetBundle, y *fleetYAML) error {
 
 // preprocess fills what is known of the cluster into the values, as Fleet's controller does for clusters with labels
 // (internal/cmd/controller/target, preprocessHelmValues).
-func (h *fleetHelm) preprocess(c v1alpha1.FleetCluster) error {
+func (h *fleetHelm) preprocess(r *renderer, c v1alpha1.FleetCluster, at git.Path) error {
 	if len(c.Labels) == 0 || len(h.Values)+len(h.TemplateValues) == 0 {
 		return nil
 	}
@@ -254,7 +258,7 @@ func (h *fleetHelm) preprocess(c v1alpha1.FleetCluster) error {
 	var own map[string]any
 	if c.TemplateValues != nil {
 		if err := yaml.Unmarshal(c.TemplateValues.Raw, &own); err != nil {
-			return fmt.Errorf("templateValues of the cluster: %w", err)
+			return &refusedFile{err: fmt.Errorf("templateValues of the cluster: %w", err)}
 		}
 	}
 	context := map[string]any{
@@ -264,8 +268,15 @@ func (h *fleetHelm) preprocess(c v1alpha1.FleetCluster) error {
 	if err != nil {
 		return fmt.Errorf("helm.values: %w", err)
 	}
-	var filled any
-	if filled, err = fillFleet("helm.values", string(text), context); err != nil {
+	fill := func(what, text string) (any, error) { // it can loop, so that the engine does it
+		a, err := r.do(emptyFolder{}, at, job{Fill: &fillJob{Fleet: what, Template: text, Values: context}})
+		if err != nil {
+			return nil, err
+		}
+		return a.Value, nil
+	}
+	filled, err := fill("helm.values", string(text))
+	if err != nil {
 		return err
 	}
 	h.Values, _ = filled.(map[string]any)
@@ -273,7 +284,7 @@ func (h *fleetHelm) preprocess(c v1alpha1.FleetCluster) error {
 		if h.Values == nil {
 			h.Values = map[string]any{}
 		}
-		if h.Values[k], err = fillFleet("helm.templateValues."+k, h.TemplateValues[k], context); err != nil {
+		if h.Values[k], err = fill("helm.templateValues."+k, h.TemplateValues[k]); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (r *renderer) fillTemplate(at git.Path, t templater, v any, values map[stri
 	if !t.goTemplate {
 		return t.fill(v, values)
 	}
-	a, err := r.do(emptyFolder{}, at, job{Fill: &fillJob{t.options, v, values}})
+	a, err := r.do(emptyFolder{}, at, job{Fill: &fillJob{Options: t.options, Template: v, Values: values}})
 	if err != nil {
 		return nil, err
 	}
