@@ -37,7 +37,8 @@ const (
 	checkpointsName = "checkpoints/"
 )
 
-// Manifest says what an archive holds. It is not signed: everything in it is checked against what is.
+// Manifest says what an archive holds. What it says of the logs is checked against their checkpoints; for the rest, such as the question, it may be
+// signed with the keys of the logs (DSSE, in-toto statement v1).
 type Manifest struct {
 	Format string   `json:"format"`
 	Asked  Question `json:"asked"`

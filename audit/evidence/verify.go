@@ -43,7 +43,9 @@ type Report struct {
 	// Complete: no record of the period can be missing. False where a filter chose.
 	Complete bool          `json:"complete"`
 	Shards   []ShardReport `json:"shards"`
-	Exhibits int           `json:"exhibits"` // that records name, and that are there
+	// SignedBy are those of the keys that signed the manifest.
+	SignedBy []string `json:"signedBy,omitempty"`
+	Exhibits int      `json:"exhibits"` // that records name, and that are there
 	// Judged says by which signer list each commit was judged that the records tell of.
 	Judged   []Judged        `json:"judged,omitempty"`
 	Problems []audit.Problem `json:"problems,omitempty"`
@@ -83,6 +85,7 @@ func Verify(path string, verifiers []note.Verifier, anchors ...[]byte) (Report, 
 		return v.Report, fmt.Errorf("%s: %w", path, err)
 	}
 	v.sums()
+	v.signature()
 	v.Complete = v.Asked.periodOnly()
 	if err := (export.CSV{}).Header(v.population); err != nil {
 		return v.Report, err
@@ -149,7 +152,7 @@ func (v *verifier) readManifest() error {
 
 // sums checks that the files are those of the manifest.
 func (v *verifier) sums() {
-	listed := map[string]bool{manifestName: true}
+	listed := map[string]bool{manifestName: true, signatureName: true}
 	for _, f := range v.m.Files {
 		listed[f.Name] = true
 		r, err := v.open(f.Name)

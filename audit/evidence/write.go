@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/commitgate/commitgate/audit"
@@ -42,6 +43,8 @@ type Options struct {
 	Keys []string
 	// Attach are files to add, by name: a bundle of the Git repository, an approval. What they say is not verified.
 	Attach map[string]string
+	// Signers sign the manifest: with the keys of the logs, so that whoever verifies these verifies it. None leaves it unsigned.
+	Signers []note.Signer
 }
 
 // Write packs the logs in the given folders. It reads only what their checkpoints cover.
@@ -335,12 +338,15 @@ func (a *archive) rest(o Options) error {
 	if err != nil {
 		return err
 	}
+	manifest = append(manifest, '\n')
 	e, err := a.create(manifestName)
 	if err != nil {
 		return err
 	}
-	_, err = e.Write(append(manifest, '\n'))
-	return err
+	if _, err := e.Write(manifest); err != nil {
+		return err
+	}
+	return a.sign(manifest, o.Signers)
 }
 
 // attach adds somebody's file.

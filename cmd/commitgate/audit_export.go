@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/audit/evidence"
@@ -21,7 +22,7 @@ import (
 func newAuditExport() *cobra.Command {
 	var f recordFilter
 	var output, to, cursor, title string
-	var keys, attach []string
+	var keys, attach, signKeys []string
 	cmd := &cobra.Command{
 		Use:   "export DIR...",
 		Short: "Export records of audit logs, with their count, range and roots",
@@ -52,7 +53,7 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 			}
 			switch output {
 			case "evidence":
-				return exportEvidence(cmd, args, filter, to, keys, attach)
+				return exportEvidence(cmd, args, filter, to, keys, attach, signKeys)
 			case "html":
 				return exportReport(cmd, args, filter, to, title, keys)
 			}
@@ -83,6 +84,7 @@ With --cursor FILE an export goes on where the last one with this file ended.`,
 	cmd.Flags().StringVar(&to, "out", "", "file to write; it must not exist")
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with verifier keys: html verifies with them first, evidence puts them beside the records")
 	cmd.Flags().StringVar(&title, "title", "", "html: what stands above the report")
+	cmd.Flags().StringArrayVar(&signKeys, "sign", nil, "evidence: key that seals one of the logs (file or KMS), to sign the archive's manifest with")
 	cmd.Flags().StringArrayVar(&attach, "attach", nil, "evidence: file to add, such as a git bundle of the repository")
 	cmd.Flags().StringVar(&cursor, "cursor", "", "file that remembers where the export ended")
 	return cmd
@@ -109,7 +111,7 @@ func exportAs(ctx context.Context, w io.Writer, output string, logs []export.Log
 }
 
 // exportEvidence writes an archive.
-func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to string, keys, attach []string) error {
+func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to string, keys, attach, signKeys []string) error {
 	if to == "" {
 		return usage("-o evidence needs --out FILE.zip")
 	}
@@ -121,11 +123,15 @@ func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to s
 		}
 		o.Keys = append(o.Keys, lines...)
 	}
+	var err error
+	if o.Signers, err = archiveSigners(cmd.Context(), dirs, signKeys); err != nil {
+		return usage("--sign: %w", err)
+	}
 	for _, file := range attach {
 		o.Attach[filepath.Base(file)] = file
 	}
 	var m evidence.Manifest
-	err := writeOut(nil, to, func(w io.Writer) (err error) {
+	err = writeOut(nil, to, func(w io.Writer) (err error) {
 		m, err = evidence.Write(cmd.Context(), w, dirs, o)
 		switch {
 		case errors.Is(err, fs.ErrNotExist), errors.Is(err, export.ErrNoLog), errors.Is(err, export.ErrTwice), errors.Is(err, evidence.ErrNotSealed):
@@ -148,6 +154,33 @@ func exportEvidence(cmd *cobra.Command, dirs []string, filter audit.Filter, to s
 		}
 	}
 	return nil
+}
+
+// archiveSigners loads the keys that sign an archive: each is that of one of its logs, by whose name it will be verified.
+func archiveSigners(ctx context.Context, dirs, refs []string) (signers []note.Signer, err error) {
+	if len(refs) == 0 {
+		return nil, nil
+	}
+	logs, err := export.OpenLogs(dirs, audit.Filter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range refs {
+		var problems error
+		found := false
+		for _, l := range logs {
+			s, _, err := seal.LoadSigner(ctx, ref, l.Origin)
+			if err == nil {
+				signers, found = append(signers, s), true
+				break
+			}
+			problems = errors.Join(problems, err)
+		}
+		if !found {
+			return nil, problems
+		}
+	}
+	return signers, nil
 }
 
 // writeOut lets write fill a new file, which is there only when it is whole, or standard output.

@@ -21,6 +21,7 @@ import (
 func newAuditVerify() *cobra.Command {
 	var output string
 	var keys, anchors []string
+	var signed bool
 	cmd := &cobra.Command{
 		Use:   "verify DIR|FILE",
 		Short: "Check that an audit log is whole and unchanged",
@@ -44,7 +45,10 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 				return usage("%w", err)
 			}
 			if isArchive(args[0]) {
-				return verifyEvidence(cmd, args[0], options, output)
+				return verifyEvidence(cmd, args[0], options, signed, output)
+			}
+			if signed {
+				return usage("--signed is about evidence archives, and %s is none", args[0])
 			}
 			var v verification
 			v.Report, v.Sealed, err = seal.Verify(args[0], options)
@@ -64,6 +68,7 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 		},
 	}
 	cmd.Flags().StringSliceVar(&keys, "key", nil, "file with verifier keys of the log and its witnesses, one per line")
+	cmd.Flags().BoolVar(&signed, "signed", false, "an archive must be signed by one of the keys, too")
 	cmd.Flags().StringSliceVar(&anchors, "checkpoint", nil, "file with a checkpoint that was kept elsewhere")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
@@ -82,13 +87,19 @@ func isArchive(path string) bool {
 }
 
 // verifyEvidence checks an archive.
-func verifyEvidence(cmd *cobra.Command, path string, o seal.Options, output string) error {
+func verifyEvidence(cmd *cobra.Command, path string, o seal.Options, signed bool, output string) error {
+	if signed && len(o.Verifiers) == 0 {
+		return usage("--signed needs --key: signed by whom?")
+	}
 	r, err := evidence.Verify(path, o.Verifiers, o.Anchors...)
 	if errors.Is(err, evidence.ErrNotEvidence) {
 		return usage("%w", err)
 	}
 	if err != nil {
 		return unknown(err)
+	}
+	if signed && len(r.SignedBy) == 0 && len(r.Problems) == 0 {
+		r.Complete, r.Problems = false, []audit.Problem{{File: path, What: "the archive is not signed"}}
 	}
 	if output == "json" {
 		err = writeJSON(cmd.OutOrStdout(), r)
@@ -131,6 +142,9 @@ func printEvidence(w io.Writer, r evidence.Report) error {
 			fmt.Fprintf(&b, ", signed by %s", plain(strings.Join(s.SignedBy, ", ")))
 		}
 		b.WriteByte('\n')
+	}
+	if len(r.SignedBy) > 0 {
+		fmt.Fprintf(&b, "archive:  signed by %s\n", plain(strings.Join(r.SignedBy, ", ")))
 	}
 	if r.Exhibits > 0 {
 		fmt.Fprintf(&b, "exhibits: %d signer lists, policies and other documents that the records name, each byte for byte\n", r.Exhibits)
