@@ -20,13 +20,20 @@ func TestMain(m *testing.M) { os.Exit(cluster.Isolated(m.Run)) }
 // start starts a lab, or skips where nobody has built what it needs; in CI that is a failure.
 func start(t *testing.T) *lab.Lab {
 	t.Helper()
+	return startWith(t, lab.Config{})
+}
+
+// startWith is start with something special.
+func startWith(t *testing.T, config lab.Config) *lab.Lab {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a control plane: not with -short")
 	}
 	progress := func(part, what string, took time.Duration) {
 		t.Logf("%s: %s (%s)", part, what, took.Round(time.Millisecond))
 	}
-	l, err := lab.Start(t.Context(), lab.Config{Dir: t.TempDir(), Progress: progress})
+	config.Dir, config.Progress = t.TempDir(), progress
+	l, err := lab.Start(t.Context(), config)
 	if errors.Is(err, cluster.ErrNotBuilt) && os.Getenv("CI") == "" {
 		t.Skip(err)
 	}

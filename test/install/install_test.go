@@ -143,14 +143,38 @@ func TestChartLint(t *testing.T) {
 
 // TestChartEqualsKustomize: whoever changes one way to install and forgets the other is told.
 func TestChartEqualsKustomize(t *testing.T) {
-	for variant, vals := range map[string]string{"default": "", "scan": "scan: {interval: 1h}"} {
+	for variant, vals := range map[string]string{"default": "", "scan": "scan: {interval: 1h}", "repair": "registration: {repair: webhook}"} {
 		t.Run(variant, func(t *testing.T) {
 			chart, _, err := template(t, values(t, least, vals))
 			if err != nil {
 				t.Fatal(err)
 			}
-			equal(t, chart, kustomize(t, variant))
+			plain := kustomize(t, variant)
+			registration(t, chart, plain)
+			equal(t, chart, plain)
 		})
+	}
+}
+
+// registration holds what the gate is given to watch to what is applied, in either way to install, and takes it out of the comparison of texts.
+func registration(t *testing.T, ways ...map[string]object) {
+	t.Helper()
+	for _, objects := range ways {
+		given := map[string]object{}
+		for _, name := range []string{"ConfigMap commitgate-policies", "ConfigMap commitgate-webhook"} {
+			for file, content := range objects[name]["data"].(object) {
+				read(t, file, content.(string), given)
+			}
+			delete(objects, name)
+		}
+		if len(given) != 5 {
+			t.Errorf("the gate watches %d objects, want the webhook, two policies and their bindings", len(given))
+		}
+		for name, o := range given {
+			if want, have := normal(objects[name]), normal(o); !reflect.DeepEqual(want, have) {
+				t.Errorf("%s differs.\napplied: %s\nwatched: %s", name, text(want), text(have))
+			}
+		}
 	}
 }
 
@@ -281,6 +305,8 @@ func TestChartRefuses(t *testing.T) {
 		"grants that are bound to no cluster":  {`gate: {cluster: "", breakGlass: {signers: []}}`, "gate.cluster"},
 		"an injector that may not inject":      {`certificates: {source: certManager}`, "caBundle"},
 		"an authority without its issuer":      {`certificates: {source: certManager, certManager: {caBundle: PEM}}`, "issuerRef"},
+		"a repair of what nobody watches":      {`registration: {watch: false, repair: webhook}`, "nobody notices"},
+		"a repair by no authority":             {"selfProtection: {enabled: false}\nregistration: {repair: webhook}\ncertificates: {source: certManager}", "by which authority"},
 		"a verb for the inventory":             {`policyInventory: [{apiGroups: [""], resources: [services], verbs: [delete]}]`, "verbs"},
 	}
 	for name, tt := range tests {

@@ -31,8 +31,9 @@ type Gate struct {
 	Config  string // the configuration file
 	Data    string // mirror, verified revision, certificate authority and audit log
 
-	kubeconfig     string // "" without a cluster
-	listen, health string // addresses
+	kubeconfig     string   // "" without a cluster
+	flags          []string // further ones
+	listen, health string   // addresses
 	// View is the address of the web view, "" without one.
 	View    string
 	log     string
@@ -73,6 +74,9 @@ func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 		if g.View, err = freeAddress(); err != nil {
 			return err
 		}
+	}
+	if l.registration != "" {
+		g.flags = []string{"--registration=" + l.registration, "--repair=webhook", "--repair-lease=commitgate/commitgate-repair"}
 	}
 	l.Gate = g
 	if err := g.Start(ctx); err != nil {
@@ -118,6 +122,7 @@ func (g *Gate) Start(ctx context.Context) error {
 		owners = "--kubeconfig=" + g.kubeconfig
 	}
 	args := []string{"serve", "--config=" + g.Config, "--data=" + g.Data, "--listen=" + g.listen, "--probe-listen=" + g.health, owners, "--log-format=text"}
+	args = append(args, g.flags...)
 	if g.View != "" {
 		args = append(args, "--ui-listen="+g.View)
 		if g.kubeconfig != "" {
@@ -147,24 +152,33 @@ func (g *Gate) Start(ctx context.Context) error {
 
 // Missing asks /readyz: the error names what the gate lacks; nil if nothing.
 func (g *Gate) Missing(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.health+"/readyz", nil)
+	body, status, err := g.probe(ctx, "/readyz")
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return errors.New(strings.TrimSpace(string(body)))
+	if status != http.StatusOK {
+		return errors.New(strings.TrimSpace(body))
 	}
 	return nil
 }
+
+// probe asks the gate's probe address.
+func (g *Gate) probe(ctx context.Context, path string) (body string, status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+g.health+path, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", 0, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return string(text), response.StatusCode, err
+}
+
+// Probes is the address of /readyz, /metrics and /status, as a URL.
+func (g *Gate) Probes() string { return "http://" + g.health }
 
 // Kill ends the gate with SIGKILL, as a machine that loses power would.
 func (g *Gate) Kill() error {
@@ -199,12 +213,21 @@ func (g *Gate) Log() string { return g.log }
 // register puts the gate in front of the API server as users do: the webhook of config/webhook, at the address of this gate, and the
 // policies of config/policy, which guard what no webhook is asked about.
 func (l *Lab) register(ctx context.Context) error {
-	if err := l.install(ctx, "policy"); err != nil {
+	if err := l.guard(ctx); err != nil {
 		return err
 	}
 	configuration, err := l.webhook()
 	if err != nil {
 		return err
+	}
+	if l.registration != "" {
+		data, err := yaml.Marshal(configuration)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(l.registration, "webhook.yaml"), data, 0o600); err != nil {
+			return err
+		}
 	}
 	client, err := kubernetes.NewForConfig(l.Cluster.Admin())
 	if err != nil {
@@ -223,6 +246,35 @@ func (l *Lab) register(ctx context.Context) error {
 // showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands.
 func (l *Lab) showConfiguration(ctx context.Context) error {
 	_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--filename="+l.Gate.Config)
+	return err
+}
+
+// guard applies the policies that users apply. Only the address that the gate may put back is another, as that of the webhook.
+func (l *Lab) guard(ctx context.Context) error {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(root, "config", "policy", "guard.yaml"))
+	if err != nil {
+		return err
+	}
+	url, _, err := l.Gate.Address()
+	if err != nil {
+		return err
+	}
+	const service = `!has(w.clientConfig.url) &&
+      w.clientConfig.service.namespace == "commitgate" && w.clientConfig.service.name == "commitgate" && w.clientConfig.service.path == "/review"`
+	policies := strings.Replace(string(data), service, fmt.Sprintf("w.clientConfig.url == %q", url), 1)
+	if policies == string(data) {
+		return errors.New("config/policy/guard.yaml does not say where the webhook leads")
+	}
+	if l.registration != "" {
+		if err := os.WriteFile(filepath.Join(l.registration, "guard.yaml"), []byte(policies), 0o600); err != nil {
+			return err
+		}
+	}
+	_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, policies, "apply", "--filename=-")
 	return err
 }
 
@@ -260,4 +312,15 @@ func (l *Lab) webhook() (*admissionregistrationv1.ValidatingWebhookConfiguration
 		configuration.Webhooks[i].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: ca}
 	}
 	return &configuration, nil
+}
+
+// Metric asks the gate for one series of /metrics, named with its labels as there; "" if it has none.
+func (g *Gate) Metric(ctx context.Context, series string) (string, error) {
+	body, _, err := g.probe(ctx, "/metrics")
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			return strings.TrimSpace(value), nil
+		}
+	}
+	return "", err
 }

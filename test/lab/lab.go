@@ -37,6 +37,8 @@ type Config struct {
 	Dir string // holds everything; it must exist
 	// Commitgate is the program under test: bin/commitgate of this module if it is empty.
 	Commitgate string
+	// Repair has the gate watch its own registration, and put the webhook's configuration back (config/repair).
+	Repair bool
 	// WithoutCluster starts the Git host and the gate only.
 	WithoutCluster bool
 	// View also has the gate scan the cluster and serve its web view.
@@ -64,7 +66,8 @@ type Lab struct {
 	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
 
-	progress func(part, what string, took time.Duration)
+	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
+	progress     func(part, what string, took time.Duration)
 }
 
 // Start builds a lab. The caller must Stop it.
@@ -72,6 +75,12 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	l := &Lab{Dir: config.Dir, progress: config.Progress}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
+	}
+	if config.Repair {
+		l.registration = filepath.Join(l.Dir, "registration")
+		if err := os.Mkdir(l.registration, 0o700); err != nil {
+			return nil, err
+		}
 	}
 	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate, config.View) }
 	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
@@ -221,6 +230,11 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if err := l.install(ctx, "rbac"); err != nil {
 		return err
 	}
+	if l.registration != "" {
+		if err := l.apply(ctx, "repair", "rbac.yaml"); err != nil {
+			return err
+		}
+	}
 	carol, err := l.Cluster.User(Carol)
 	if err != nil {
 		return err
@@ -267,6 +281,16 @@ func (l *Lab) install(ctx context.Context, part string) error {
 		return err
 	}
 	_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--kustomize="+filepath.Join(root, "config", part))
+	return err
+}
+
+// apply applies one file of what users install.
+func (l *Lab) apply(ctx context.Context, part, file string) error {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return err
+	}
+	_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--filename="+filepath.Join(root, "config", part, file))
 	return err
 }
 

@@ -68,9 +68,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and (eq .Values.gate.mode "Enforce") (eq .Values.webhook.failurePolicy "Ignore") }}{{ fail "gate.mode Enforce with webhook.failurePolicy Ignore enforces nothing while the gate is down: choose Fail, or mode Warn" }}{{ end -}}
 {{- if and .Values.gate.dryRuns (not .Values.dryRunRules) }}{{ fail "gate.dryRuns without dryRunRules: the gate may not ask the API server about any resource" }}{{ end -}}
 {{- if and .Values.gate.breakGlass (not .Values.gate.cluster) }}{{ fail "gate.breakGlass needs gate.cluster: a grant is bound to it" }}{{ end -}}
+{{- if and (ne .Values.registration.repair "none") (not .Values.registration.watch) }}{{ fail "registration.repair without registration.watch: nobody notices what should be put back" }}{{ end -}}
 {{- if eq .Values.certificates.source "certManager" -}}
 {{- $cm := .Values.certificates.certManager -}}
 {{- if and .Values.selfProtection.enabled (not $cm.caBundle) }}{{ fail "certificates.certManager.caBundle: required with selfProtection, because cert-manager's injector may not change a guarded webhook configuration" }}{{ end -}}
+{{- if and (ne .Values.registration.repair "none") (not $cm.caBundle) }}{{ fail "registration.repair needs certificates.certManager.caBundle: by which authority should the API server know the gate?" }}{{ end -}}
 {{- if and $cm.caBundle (not $cm.issuerRef) }}{{ fail "certificates.certManager.caBundle needs issuerRef: whose authority is it?" }}{{ end -}}
 {{- end -}}
 {{- end }}

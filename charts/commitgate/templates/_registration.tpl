@@ -1,0 +1,171 @@
+{{- /* What stands in front of the gate. It is applied as it is, and given to the gate, which watches that it stays so. */ -}}
+{{- define "commitgate.matchConditions" -}}
+- name: no-leases-of-components
+  expression: '!(request.resource.group == "coordination.k8s.io" && request.userInfo.username.startsWith("system:"))'
+- name: no-events
+  expression: '!(request.resource.resource == "events" && request.resource.group in ["", "events.k8s.io"])'
+- name: no-access-reviews
+  expression: '!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])'
+# After a blackout nodes must report themselves, and get the tokens of the pods that make the network, before any gate can run.
+# NodeRestriction, inside the API server, holds each node to itself and its own pods.
+- name: no-nodes-of-components
+  expression: '!(request.resource.group == "" && request.resource.resource == "nodes" && (request.userInfo.username.startsWith("system:node:") || request.userInfo.username in ["system:kube-controller-manager", "system:serviceaccount:kube-system:node-controller"]))'
+- name: no-tokens-of-system-pods
+  expression: '!(request.resource.group == "" && request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token" && request.namespace == "kube-system" && request.userInfo.username.startsWith("system:node:"))'
+# The gate must be able to come up while it is down. Its own namespace is guarded by the ValidatingAdmissionPolicy beside this,
+# inside the API server.
+- name: not-the-gate-itself
+  expression: '!(has(request.namespace) && request.namespace == "{{ .Release.Namespace }}" && request.resource.group in ["", "apps", "discovery.k8s.io"] && (request.resource.resource in ["pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions"] || (request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token")))'
+{{- end }}
+
+{{- define "commitgate.webhook" -}}
+# The gate in front of everything: from the moment this exists nothing changes without it.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata:
+  name: commitgate
+  labels: {{- include "commitgate.labels" $.root | nindent 4 }}
+  {{- if and (eq $.root.Values.certificates.source "certManager") (not $.root.Values.certificates.certManager.caBundle) }}
+  annotations:
+    cert-manager.io/inject-ca-from: {{ $.root.Release.Namespace }}/commitgate
+  {{- end }}
+webhooks:
+- name: gate.commitgate.dev
+  admissionReviewVersions: [v1]
+  clientConfig:
+    {{- with $.ca }}
+    caBundle: {{ . }}
+    {{- end }}
+    service:
+      name: commitgate
+      namespace: {{ $.root.Release.Namespace }}
+      path: /review
+      port: 443
+  failurePolicy: {{ $.root.Values.webhook.failurePolicy }}
+  matchPolicy: Equivalent # a change through any version of an API is seen
+  sideEffects: NoneOnDryRun # a record is a side effect; dry-runs are not recorded
+  timeoutSeconds: {{ $.root.Values.webhook.timeoutSeconds }}
+  rules:
+  - apiGroups: ["*"]
+    apiVersions: ["*"]
+    operations: ["*"] # CONNECT too: exec, attach, port-forward, proxy
+    resources: ["*/*"] # "*" alone would leave out subresources
+    scope: "*"
+  # What never changes anything that Git could declare, and comes by the second: it would only cost a call. Nobody is let off by name.
+  matchConditions:
+{{ include "commitgate.matchConditions" $.root | indent 2 }}
+{{- end }}
+
+{{- define "commitgate.policies" -}}
+# What no webhook is ever asked about: webhook configurations themselves, and what the gate's own matchConditions leave out. Evaluated inside
+# the API server, so it holds with every pod of the gate down. Who may change these objects all the same: members of the group
+# {{ .Values.selfProtection.adminGroup }} (and, on clusters with a static admission manifest, nobody).
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: commitgate-guards-itself
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - apiGroups: [admissionregistration.k8s.io]
+      apiVersions: ["*"]
+      operations: [UPDATE, DELETE]
+      resources: [validatingwebhookconfigurations, mutatingwebhookconfigurations]
+      resourceNames: [commitgate]
+    - apiGroups: ["", apps, rbac.authorization.k8s.io, networking.k8s.io, policy, discovery.k8s.io]
+      apiVersions: ["*"]
+      operations: [CREATE, UPDATE, DELETE, CONNECT]
+      resources: ["*/*"]
+      scope: Namespaced
+  matchConditions:
+  - name: about-the-gate
+    expression: >-
+      request.resource.group == "admissionregistration.k8s.io" || request.namespace == "{{ .Release.Namespace }}"
+  variables:
+  - name: repairs # commitgate-own-identity says how
+    expression: >-
+      request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}" && request.operation == "UPDATE" &&
+      request.resource.resource == "validatingwebhookconfigurations"
+  - name: components
+    expression: >-
+      request.userInfo.username.startsWith("system:serviceaccount:kube-system:") ||
+      request.userInfo.username.startsWith("system:node:") ||
+      request.userInfo.username in ["system:kube-scheduler", "system:kube-controller-manager", "system:apiserver"]
+  - name: administrator
+    expression: '"{{ .Values.selfProtection.adminGroup }}" in request.userInfo.groups'
+  {{- if eq .Values.certificates.source "certManager" }}
+  - name: certificates
+    expression: request.userInfo.username == "{{ .Values.certificates.certManager.user }}" && request.resource.group == "" && request.resource.resource == "secrets"
+  {{- end }}
+  validations:
+  - expression: variables.administrator || variables.repairs || (request.resource.group != "admissionregistration.k8s.io" && variables.components){{ if eq .Values.certificates.source "certManager" }} || variables.certificates{{ end }}
+    messageExpression: >-
+      "commitgate guards itself: " + request.userInfo.username + " may not change it. Next: act as a member of {{ .Values.selfProtection.adminGroup }}, on record."
+    reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: commitgate-guards-itself
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  policyName: commitgate-guards-itself
+  validationActions: [Deny, Audit]
+---
+# The gate's own identity: dry-runs, its status, its leases and its reports, and nothing else, even if the gate is down.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: commitgate-own-identity
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - apiGroups: ["*"]
+      apiVersions: ["*"]
+      operations: ["*"]
+      resources: ["*/*"]
+  matchConditions:
+  - name: is-the-gate
+    expression: request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}"
+  variables:
+  # Where it has the right (registration.repair), the gate puts the configuration of its webhook back. Its stolen token can do that, too, and can neither
+  # ask somebody else nor leave anything out.
+  - name: repairs
+    expression: >-
+      request.resource.resource == "validatingwebhookconfigurations" && request.operation in ["CREATE", "UPDATE"] &&
+      object.metadata.name == "commitgate" && has(object.webhooks) && object.webhooks.size() == 1 && object.webhooks.all(w,
+      w.name == "gate.commitgate.dev" && w.failurePolicy == "{{ .Values.webhook.failurePolicy }}" && w.matchPolicy == "Equivalent" && !has(w.clientConfig.url) &&
+      w.clientConfig.service.namespace == "{{ .Release.Namespace }}" && w.clientConfig.service.name == "commitgate" && w.clientConfig.service.path == "/review" &&
+      w.rules.exists(r, r.apiGroups == ["*"] && r.apiVersions == ["*"] && r.operations == ["*"] && r.resources == ["*/*"] && r.scope == "*") &&
+      !has(w.namespaceSelector.matchLabels) && !has(w.namespaceSelector.matchExpressions) &&
+      !has(w.objectSelector.matchLabels) && !has(w.objectSelector.matchExpressions) &&
+      w.matchConditions.all(c, c.expression in [
+      {{- range include "commitgate.matchConditions" . | fromYamlArray }}
+      '{{ .expression }}',
+      {{- end }}
+      ]))
+  validations:
+  - expression: >-
+      variables.repairs ||
+      (has(request.dryRun) && request.dryRun) ||
+      (request.resource.group == "commitgate.dev" && request.?subResource.orValue("") == "status" && request.operation == "UPDATE") ||
+      (request.resource.group == "coordination.k8s.io" && request.resource.resource == "leases" && request.namespace == "{{ .Release.Namespace }}" && request.operation in ["CREATE", "UPDATE"]) ||
+      request.resource.group == "openreports.io" ||
+      (request.resource.group in ["", "events.k8s.io"] && request.resource.resource == "events" && request.operation in ["CREATE", "UPDATE"]) ||
+      request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"]
+    message: The gate's own identity never asks for this. Its token may be stolen.
+    reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: commitgate-own-identity
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  policyName: commitgate-own-identity
+  validationActions: [Deny, Audit]
+{{- end }}
