@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/commitgate/commitgate/authority"
 )
 
 // group is the API group of everything that is registered.
@@ -118,4 +121,36 @@ func trust(o *unstructured.Unstructured, bundle string) bool {
 		}
 	}
 	return known
+}
+
+// trusts tells whether every webhook knows the gate by some of its own authorities, and by nobody else's: while one replaces another, both may be
+// there, or either.
+func trusts(o *unstructured.Unstructured, own func() []byte) bool {
+	if own == nil {
+		return false
+	}
+	ours, err := authority.Certificates(own())
+	if err != nil {
+		return false
+	}
+	webhooks, _ := o.Object["webhooks"].([]any)
+	for _, v := range webhooks {
+		w, _ := v.(map[string]any)
+		client, _ := w["clientConfig"].(map[string]any)
+		text, _ := client["caBundle"].(string)
+		bundle, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return false
+		}
+		theirs, err := authority.Certificates(bundle)
+		if err != nil || len(theirs) == 0 {
+			return false
+		}
+		for _, c := range theirs {
+			if !slices.ContainsFunc(ours, c.Equal) {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -309,8 +309,8 @@ func (w *Watchdog) get(ctx context.Context, k key) (*unstructured.Unstructured, 
 func (w *Watchdog) differences(want, have *unstructured.Unstructured) ([]string, error) {
 	exempt := []account.Pattern{"metadata.labels**", "metadata.annotations**", "status**"}
 	want = want.DeepCopy()
-	if want.GetKind() == webhookKind && !trust(want, w.bundle()) {
-		exempt = append(exempt, "webhooks[*].clientConfig.caBundle") // whoever injects it knows, we do not
+	if want.GetKind() == webhookKind && (!trust(want, w.bundle()) || trusts(have, w.cfg.CABundle)) {
+		exempt = append(exempt, "webhooks[*].clientConfig.caBundle") // of an injector, who knows what we do not; or of ours
 	}
 	declared, err := w.cfg.Types.Declare(account.Declaration{Content: want.Object})
 	if err != nil {

@@ -1,15 +1,18 @@
 package watchdog
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/authority"
 )
 
 func installed(t *testing.T, path string) []*unstructured.Unstructured {
@@ -159,6 +162,47 @@ func TestLoadRefuses(t *testing.T) {
 			}
 			if _, err := Load(file); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q in it", err, tt.want)
+			}
+		})
+	}
+}
+
+// While one authority of the gate replaces another, the API server may know either or both; one of somebody else's makes it believe another gate.
+func TestAuthoritiesThatReplaceEachOther(t *testing.T) {
+	made := func() []byte {
+		a, err := authority.New(time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return authority.Bundle{a}.CertPEM()
+	}
+	old, next, foreign := made(), made(), made()
+	tests := map[string]struct {
+		live  []byte
+		sound bool
+	}{
+		"the old one":              {old, true},
+		"both, the other way":      {slices.Concat(next, old), true},
+		"the new one":              {next, true},
+		"none":                     {nil, false},
+		"somebody else's":          {foreign, false},
+		"ours and another's":       {slices.Concat(old, foreign), false},
+		"what is no authority":     {[]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), false},
+		"text without any of them": {[]byte("trust me"), false},
+	}
+	types, err := account.NewTypes(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &Watchdog{cfg: Config{Types: types, CABundle: func() []byte { return slices.Concat(old, next) }}}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			want := installed(t, "webhook/webhook.yaml")[0]
+			have := want.DeepCopy()
+			have.Object["webhooks"].([]any)[0].(map[string]any)["clientConfig"].(map[string]any)["caBundle"] = base64.StdEncoding.EncodeToString(tt.live)
+			fields, err := w.differences(want, have)
+			if err != nil || (len(fields) == 0) != tt.sound {
+				t.Errorf("fields %q (error %v), want sound: %t", fields, err, tt.sound)
 			}
 		})
 	}
