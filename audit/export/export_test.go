@@ -293,31 +293,6 @@ func TestATableIsNoProgram(t *testing.T) {
 	}
 }
 
-func TestOCSFEventsHaveWhatTheirClassRequires(t *testing.T) {
-	r := newReplica(t, "gate-0", decided("cart"), decided("cart", refused), decided("cart", func(r *audit.Record) {
-		r.Decision.Verdict, r.Decision.Mode = "deny", "Audit"
-	}))
-	out, trailer := exported(t, []string{r.dir}, audit.Filter{}, OCSF{})
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 4 || trailer.Count != 3 {
-		t.Fatalf("%d lines, %d counted", len(lines), trailer.Count)
-	}
-	for i, want := range []int{1, 2, 3} { // allowed, denied, observed
-		var e map[string]any
-		if err := json.Unmarshal([]byte(lines[i]), &e); err != nil {
-			t.Fatal(err)
-		}
-		for _, field := range []string{"activity_id", "category_uid", "class_uid", "type_uid", "time", "severity_id", "actor", "api", "src_endpoint", "metadata"} {
-			if e[field] == nil {
-				t.Errorf("event %d has no %s, which class 6003 requires", i, field)
-			}
-		}
-		if e["action_id"] != float64(want) || e["type_uid"] != float64(600303) {
-			t.Errorf("event %d: action %v, want %d; type %v", i, e["action_id"], want, e["type_uid"])
-		}
-	}
-}
-
 func BenchmarkExport(b *testing.B) {
 	records := make([]audit.Record, 5000)
 	for i := range records {

@@ -30,7 +30,7 @@ func newAuditExport() *cobra.Command {
 
   jsonl     the records as they are, a line each
   csv       the population as a table, a row per record
-  ocsf      the decisions as OCSF API Activity events, a line each
+  ocsf      decisions and findings as OCSF events (API Activity, Detection Finding), a line each
   evidence  a ZIP archive that ` + "`commitgate audit verify`" + ` checks offline: records, proofs, checkpoints
   html      a report to read and to print: who changed what, four eyes, emergencies, refusals, gaps
 
