@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +15,8 @@ type Metrics struct {
 	decisions  *prometheus.CounterVec
 	seconds    *prometheus.HistogramVec
 	exemptions *prometheus.CounterVec
+	agents     *prometheus.GaugeVec
+	seen       sync.Map // of the agents: name, and *atomic.Int64 with Unix nanoseconds
 }
 
 // NewMetrics makes the metrics; the program registers them.
@@ -31,15 +35,35 @@ func NewMetrics() *Metrics {
 			Name: "gate_exemption_uses_total",
 			Help: "Requests that passed by an exemption, by its name.",
 		}, []string{"exemption"}),
+		agents: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "gate_agent_seen_timestamp_seconds",
+			Help: "When a request of a sync agent was last judged, by its name in the configuration.",
+		}, []string{"agent"}),
 	}
 }
 
 // Metrics are what the program registers.
 func (m *Metrics) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{m.decisions, m.seconds, m.exemptions}
+	return []prometheus.Collector{m.decisions, m.seconds, m.exemptions, m.agents}
 }
 
-func (m *Metrics) observe(r *admit.Request, d admit.Decision, took time.Duration) {
+// LastSeen is when a request of a sync agent was last judged; zero: never.
+func (m *Metrics) LastSeen(agent string) time.Time {
+	if at, ok := m.seen.Load(agent); ok {
+		return time.Unix(0, at.(*atomic.Int64).Load())
+	}
+	return time.Time{}
+}
+
+func (m *Metrics) observe(r *admit.Request, d admit.Decision, now time.Time, took time.Duration) {
+	if d.Agent != "" {
+		m.agents.WithLabelValues(d.Agent).Set(float64(now.Unix()))
+		at, ok := m.seen.Load(d.Agent)
+		if !ok {
+			at, _ = m.seen.LoadOrStore(d.Agent, new(atomic.Int64))
+		}
+		at.(*atomic.Int64).Store(now.UnixNano())
+	}
 	dry := "false"
 	if r.DryRun {
 		dry = "true"

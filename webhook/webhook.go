@@ -143,7 +143,7 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 	if h.Teller != nil && d.Outcome == admit.Deny && !r.DryRun {
 		h.Teller.Refused(r, d)
 	}
-	h.Metrics.observe(r, d, took)
+	h.Metrics.observe(r, d, start, took)
 	h.log(r, d, id)
 	return d, id
 }

@@ -180,18 +180,24 @@ func (m *expiryMetric) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
 
 // Collect implements prometheus.Collector.
 func (m *expiryMetric) Collect(ch chan<- prometheus.Metric) {
-	send := func(name string, end time.Time) {
+	for name, end := range m.c.ends() {
 		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(end.Unix()), name)
 	}
-	if leaf, err := m.c.config.GetCertificate(nil); err == nil {
+}
+
+// ends are when the certificates end, by what they are for.
+func (c *certificates) ends() map[string]time.Time {
+	out := map[string]time.Time{}
+	if leaf, err := c.config.GetCertificate(nil); err == nil {
 		if cert, err := x509.ParseCertificate(leaf.Certificate[0]); err == nil {
-			send("serving", cert.NotAfter)
+			out["serving"] = cert.NotAfter
 		}
 	}
-	if m.c.own != nil {
-		send("authority", m.c.own.Expiry())
+	if c.own != nil {
+		out["authority"] = c.own.Expiry()
 	}
-	if m.c.clients != nil {
-		send("client_authority", m.c.clients.current.Load().expires)
+	if c.clients != nil {
+		out["client_authority"] = c.clients.current.Load().expires
 	}
+	return out
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
+	"github.com/commitgate/commitgate/status"
 	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/watch"
 	"github.com/commitgate/commitgate/watchdog"
@@ -165,7 +166,11 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	}
 	checks := g.checks()
 	g.collectors = append(g.collectors, webhook.NewReadiness(checks), g.certs.metrics())
-	g.probes = g.newProbes(o, cfg.Repositories, checks)
+	self, err := g.newSelf(cfg, handler.Metrics.LastSeen)
+	if err != nil {
+		return g, err
+	}
+	g.probes = g.newProbes(o, cfg.Repositories, checks, self)
 	return g, g.serveReviews(o, handler)
 }
 
@@ -299,12 +304,13 @@ func (g *gate) unverified(repository string) string {
 	return ""
 }
 
-func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository, checks []webhook.Check) *http.Server {
+func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository, checks []webhook.Check, self *self) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(g.collectors...)
 	mux := http.NewServeMux()
 	mux.Handle("/", webhook.Health(checks))
+	mux.Handle("GET "+status.Path, status.Handler(self.report))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	if len(o.hookSecrets) > 0 {
 		mux.Handle("/hook", g.hooks(o.hookSecrets, repositories))

@@ -46,7 +46,7 @@ func newServe() *cobra.Command {
 		Use:   "serve --config FILE|DIR",
 		Short: "Run the gate",
 		Long: `Run the gate: mirror and verify the trusted repositories, and answer the API server's AdmissionReviews
-on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it, without TLS.`,
+on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says of itself (/status) are served beside it, without TLS.`,
 		Example: "  commitgate serve --config /etc/commitgate --tls-name commitgate.commitgate.svc",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
@@ -55,7 +55,7 @@ on /review. Health (/livez, /readyz) and metrics (/metrics) are served beside it
 	f.StringVar(&o.config, "config", "", "file or folder with the Gate and its TrustedRepositories (required)")
 	f.StringVar(&o.data, "data", "/var/lib/commitgate", "folder for mirrors, the audit log and the certificate authority; must outlive restarts")
 	f.StringVar(&o.listen, "listen", ":10250", "address for the API server's reviews, with TLS")
-	f.StringVar(&o.probeListen, "probe-listen", ":8080", "address for /livez, /readyz and /metrics")
+	f.StringVar(&o.probeListen, "probe-listen", ":8080", "address for /livez, /readyz, /metrics and /status")
 	f.StringVar(&o.certFile, "tls-cert", "", "certificate file, watched for changes; without it the gate's own authority issues one")
 	f.StringVar(&o.keyFile, "tls-key", "", "key file of --tls-cert")
 	f.StringVar(&o.caDir, "ca", "", "folder of the gate's own authorities (ca.crt, ca.key), watched for changes, one made if it is empty (default DATA/ca)")
