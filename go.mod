@@ -3,6 +3,7 @@ module github.com/commitgate/commitgate
 go 1.26.0
 
 require (
+	filippo.io/age v1.3.2
 	github.com/ProtonMail/go-crypto v1.4.1
 	github.com/digitorus/pkcs7 v0.0.0-20230818184609-3a137a874352
 	github.com/fluxcd/pkg/ssa v0.76.2
@@ -49,6 +50,7 @@ require (
 )
 
 require (
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/google/cel-go v0.26.0 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	gomodules.xyz/jsonpatch/v2 v2.4.0 // indirect

@@ -15,11 +15,11 @@ const module = "github.com/commitgate/commitgate/"
 // layers are the walls of the house, from the words that everybody may use to the programs that use everything. A package
 // may import packages of lower layers, and of its own layer where the order within it says so (from left to right).
 var layers = [][]string{
-	{"git", "api/v1alpha1", "agent"},                                 // words
-	{"signing", "account", "mirror", "manifest", "worker", "policy"}, // facts
-	{"snapshot", "live", "track"},                                    // truth
-	{"breakglass", "admit"},                                          // verdict
-	{"audit"},                                                        // memory
+	{"git", "api/v1alpha1", "agent"},                                         // words
+	{"signing", "sops", "account", "mirror", "manifest", "worker", "policy"}, // facts
+	{"snapshot", "live", "track"},                                            // truth
+	{"breakglass", "admit"},                                                  // verdict
+	{"audit"},                                                                // memory
 	{"authority", "webhook", "dryrun", "watch", "hook", "lease", "watchdog", "status", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
 	{"cmd", "test"}, // programs
 }
@@ -34,7 +34,8 @@ var doors = map[string][]string{
 	"sigs.k8s.io/kustomize":               {"manifest", "test"},
 	"helm.sh/helm":                        {"manifest", "test"},
 	"github.com/fxamacker/cbor":           {"manifest", "worker"},
-	"github.com/ProtonMail/go-crypto":     {"signing", "test"},
+	"github.com/ProtonMail/go-crypto":     {"signing", "sops", "test"},
+	"filippo.io/age":                      {"sops", "test"},
 	"golang.org/x/crypto/ssh":             {"signing", "mirror", "test"},
 	"github.com/sigstore/sigstore-go":     {"signing", "test"},
 	"github.com/digitorus/pkcs7":          {"signing", "test"},
@@ -54,6 +55,7 @@ var silent = map[string][]string{
 	"account":  {"net/http", "os", "os/exec"},
 	"git":      {"net", "net/http", "os", "os/exec"},
 	"signing":  {"net/http", "os/exec"},
+	"sops":     {"net", "net/http", "os/exec"},
 	"policy":   {"net/http", "os/exec"},
 	"manifest": {"net", "net/http", "os", "os/exec"},
 	"agent":    {"net", "net/http", "os", "os/exec"},
