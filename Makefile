@@ -20,7 +20,7 @@ controlplane: ## a real Kubernetes control plane for tests and the demo, into bi
 
 .PHONY: sops
 sops: ## the real sops, which tests compare with, into bin/ (minutes the first time)
-	@test/sopstool/build.sh
+	@test/sopstool/build/build.sh
 
 .PHONY: demo
 demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=--once ends by itself

@@ -21,6 +21,7 @@ const (
 	Mutated   Why = "mutated"   // added by this cluster's mutating admission, as a dry-run of the declared object showed
 	Exempt    Why = "exempt"    // a configured exemption
 	Opaque    Why = "opaque"    // Git holds the value encrypted: the shape agrees, the value was not verified
+	Decrypted Why = "decrypted" // Git holds the value encrypted: it is what Git's decrypts to
 )
 
 // Declaration is one object as Git declares it, with what its agent adds.
@@ -30,6 +31,7 @@ type Declaration struct {
 	LastApplied         bool     // the agent also writes kubectl.kubernetes.io/last-applied-configuration
 	Ignored             []string // field paths whose live values the agent keeps
 	Opaque              []string // field paths whose values Git holds encrypted
+	Sealed              Sealed   // what is known of them where they were decrypted
 }
 
 // Field is one leaf of an object and its reason.
@@ -57,6 +59,8 @@ type Result struct {
 	Missing []string
 	// Opaque tells whether a value was explained by shape only.
 	Opaque bool
+	// Decrypted tells whether a value was compared with what Git's decrypts to.
+	Decrypted bool
 }
 
 // Faithful tells whether everything was explained and nothing is missing.

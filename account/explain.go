@@ -58,8 +58,11 @@ func (w *walk) leave()       { w.path = w.path[:len(w.path)-1] }
 
 // note records why the value at the current path is there.
 func (w *walk) note(why Why) {
-	if why == Opaque {
+	switch why {
+	case Opaque:
 		w.result.Opaque = true
+	case Decrypted:
+		w.result.Decrypted = true
 	}
 	if w.fields != nil {
 		*w.fields = append(*w.fields, Field{pathText(w.path), why})
@@ -103,12 +106,7 @@ func (w *walk) value(v any, n *node, old, mutated any) {
 		}
 		w.differs(v, n, old, mutated)
 	case expectOpaque:
-		switch v.(type) {
-		case map[string]any, []any:
-			w.differs(v, n, old, mutated)
-		default:
-			w.note(Opaque)
-		}
+		w.opaque(v, n, old, mutated)
 	case expectLastApplied:
 		if text, ok := v.(string); ok && w.object.isLastApplied(text) {
 			w.note(Agent)
@@ -118,6 +116,21 @@ func (w *walk) value(v any, n *node, old, mutated any) {
 	default:
 		w.unexpected(v, n, old, mutated)
 	}
+}
+
+// opaque explains a value that Git holds encrypted: by the decrypted one where that is known, else by its shape.
+func (w *walk) opaque(v any, n *node, old, mutated any) {
+	leaf, known := n.value.(sealedLeaf)
+	switch v.(type) {
+	case map[string]any, []any:
+		w.differs(v, n, old, mutated)
+		return
+	}
+	if known && !w.agrees(v, leaf) {
+		w.differs(v, n, old, mutated)
+		return
+	}
+	w.note(whys[n.why])
 }
 
 // unexpected explains a value where the server may, but need not, set one.
@@ -136,7 +149,8 @@ func (w *walk) whole(v any, n *node, old, mutated any, walk func()) {
 		walk()
 		return
 	}
-	unexplained, missing, opaque, fields := len(w.result.Unexplained), len(w.result.Missing), w.result.Opaque, 0
+	unexplained, missing, fields := len(w.result.Unexplained), len(w.result.Missing), 0
+	opaque, decrypted := w.result.Opaque, w.result.Decrypted
 	if w.fields != nil {
 		fields = len(*w.fields)
 	}
@@ -153,7 +167,8 @@ func (w *walk) whole(v any, n *node, old, mutated any, walk func()) {
 	if why == "" {
 		return
 	}
-	w.result.Unexplained, w.result.Missing, w.result.Opaque = w.result.Unexplained[:unexplained], w.result.Missing[:missing], opaque
+	w.result.Unexplained, w.result.Missing = w.result.Unexplained[:unexplained], w.result.Missing[:missing]
+	w.result.Opaque, w.result.Decrypted = opaque, decrypted
 	if w.fields != nil {
 		*w.fields = (*w.fields)[:fields]
 	}
@@ -178,7 +193,7 @@ func (n *node) declares() bool {
 		return slices.ContainsFunc(n.kids, func(k node) bool { return k.declares() }) ||
 			n.why == whyDeclared && len(n.kids) == 0 && !n.blank()
 	}
-	return n.why == whyDeclared && n.value != nil || n.why == whyOpaque
+	return n.why == whyDeclared && n.value != nil || n.kind == expectOpaque
 }
 
 // blank tells whether the node is an empty value that the API server may as well leave out.

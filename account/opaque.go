@@ -7,7 +7,10 @@ import (
 
 // opaqueValue is the path of a value that Git holds encrypted. It is kept out of the content while that is decoded (a
 // ciphertext is no base64, and no number) and put back into the expected tree as a value of any content.
-type opaqueValue []step
+type opaqueValue struct {
+	path []step
+	leaf *sealedLeaf // nil: only the shape is known
+}
 
 // split takes the encrypted values out of the declared content. The content itself is not changed.
 func (o *Object) split() (map[string]any, []opaqueValue, error) {
@@ -15,7 +18,7 @@ func (o *Object) split() (map[string]any, []opaqueValue, error) {
 	if len(o.declaration.Opaque) == 0 {
 		return content, nil, nil
 	}
-	c := &cutter{secret: o.gvk.Group == "" && o.gvk.Kind == "Secret"}
+	c := &cutter{secret: o.gvk.Group == "" && o.gvk.Kind == "Secret", seals: o.declaration.Sealed.seals}
 	for _, p := range o.declaration.Opaque {
 		s, err := Pattern(p).segments()
 		if err != nil {
@@ -33,6 +36,7 @@ func (o *Object) split() (map[string]any, []opaqueValue, error) {
 type cutter struct {
 	patterns [][]segment
 	secret   bool
+	seals    map[string]Seal
 	path     []step
 	found    []opaqueValue
 }
@@ -75,13 +79,18 @@ func (c *cutter) leaf(v any) bool {
 	if c.secret && path[0].name == "stringData" {
 		path[0].name = "data"
 	}
-	c.found = append(c.found, path)
+	found := opaqueValue{path: path}
+	text, _ := v.(string)
+	if seal, ok := c.seals[text]; ok {
+		found.leaf = &sealedLeaf{seal, c.secret && path[0].name == "data"}
+	}
+	c.found = append(c.found, found)
 	return true
 }
 
 // graft puts the value into the expected tree.
 func (v opaqueValue) graft(n *node) {
-	for _, s := range v {
+	for _, s := range v.path {
 		n.why = whyDeclared
 		switch s.kind {
 		case stepItem, stepIndex:
@@ -94,6 +103,9 @@ func (v opaqueValue) graft(n *node) {
 		}
 	}
 	n.kind, n.why, n.kids, n.value = expectOpaque, whyOpaque, nil, nil
+	if v.leaf != nil {
+		n.why, n.value = whyDecrypted, *v.leaf
+	}
 }
 
 // needItem is the item of a list node that a step names. An item that decoding dropped, or whose key itself is encrypted, is

@@ -24,7 +24,7 @@ const (
 // node is one value of the expected object: what Git declares with everything that the API machinery does to it.
 type node struct {
 	name  string // of a field or key; "" for the items of a list
-	value any    // of a leaf: string, bool, int64, float64, nil
+	value any    // of a leaf: string, bool, int64, float64, nil; of an encrypted one sealedLeaf or nil
 	kids  []node // of a map: sorted by name; of a list: in order
 	shape *shape
 	row   *row // a server row for this field, or, on a list or map, for items that are not in it
@@ -41,9 +41,10 @@ const (
 	whyAgent
 	whyServer
 	whyOpaque
+	whyDecrypted
 )
 
-var whys = [...]Why{whyDefault: Default, whyDeclared: Declared, whyAgent: Agent, whyServer: Server, whyOpaque: Opaque}
+var whys = [...]Why{whyDefault: Default, whyDeclared: Declared, whyAgent: Agent, whyServer: Server, whyOpaque: Opaque, whyDecrypted: Decrypted}
 
 // grow makes the node of an expected value. raw is the same value as Git holds it, nil where Git has none: what is in it
 // too is declared, the rest are defaults.

@@ -77,6 +77,8 @@ type Decision struct {
 	Noop bool
 	// Unverified: some value is encrypted in Git and was explained by its shape only.
 	Unverified bool
+	// Decrypted: some value is encrypted in Git and is what Git's decrypts to.
+	Decrypted bool
 	// Ahead: a newer revision could change this refusal. Whoever can fetch should, once, and decide again.
 	Ahead bool
 	// Mutable is the declared object whose dry-run could explain the refused fields; nil if none is configured. Whoever can ask the cluster

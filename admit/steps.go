@@ -259,7 +259,7 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 	result := e.Account.Explain(change)
 	if result.Faithful() {
 		d := allow(v1alpha1.ReasonFromGit)
-		d.Entry, d.Unverified = e, result.Opaque
+		d.Entry, d.Unverified, d.Decrypted = e, result.Opaque, result.Decrypted
 		return d
 	}
 	dryRun := j.Mutations != nil && j.mutable()
@@ -268,7 +268,7 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 			change.Mutated = m
 			if r := e.Account.Explain(change); r.Faithful() {
 				d := allow(v1alpha1.ReasonFromGit)
-				d.Entry, d.Unverified, d.Rule = e, r.Opaque, "dry-run"
+				d.Entry, d.Unverified, d.Decrypted, d.Rule = e, r.Opaque, r.Decrypted, "dry-run"
 				return d
 			}
 		}

@@ -135,8 +135,10 @@ type Decision struct {
 	Fields  []string `json:"fields,omitempty"`  // paths only: those that had no reason
 	Noop    bool     `json:"noop,omitempty"`    // nothing was changed by it
 	// Unverified: some value is encrypted in Git and was explained by its shape only.
-	Unverified bool  `json:"unverified,omitempty"`
-	Micros     int64 `json:"micros"` // microseconds from the review to the decision
+	Unverified bool `json:"unverified,omitempty"`
+	// Decrypted: some value is encrypted in Git and was compared with what Git's decrypts to.
+	Decrypted bool  `json:"decrypted,omitempty"`
+	Micros    int64 `json:"micros"` // microseconds from the review to the decision
 	// Exemption names the exemption by which the request passed.
 	Exemption  string      `json:"exemption,omitempty"`
 	Violations []Violation `json:"violations,omitempty"` // what policies said

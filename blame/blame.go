@@ -46,6 +46,11 @@ type Field struct {
 	Time    time.Time
 }
 
+// FromGit tells whether Git says what the field holds.
+func (f *Field) FromGit() bool {
+	return f.Why == account.Declared || f.Why == account.Opaque || f.Why == account.Decrypted
+}
+
 // Object explains every field of a live object.
 func Object(ctx context.Context, past *track.Past, judge *scan.Judge, object map[string]any) (*Report, error) {
 	f, owner := judge.Object(object)
@@ -102,7 +107,7 @@ func unexplained(judge *scan.Judge, k manifest.Key, object map[string]any) []Fie
 func (r *Report) attribute(ctx context.Context, past *track.Past) error {
 	pending := make(map[int]any) // by index in Fields: the value that Git declares now
 	for i, f := range r.Fields {
-		if f.Why == account.Declared || f.Why == account.Opaque || f.Changed || f.Missing || f.Declared != nil {
+		if f.FromGit() || f.Changed || f.Missing || f.Declared != nil {
 			pending[i], _ = declaredValue(r.Entry.Content, f.Path)
 		}
 	}

@@ -99,6 +99,7 @@ type Build struct {
 	tracking  argoTracking
 	bundles   []*fleetBundle // that a GitRepo of Fleet makes
 	shaped    bool           // the owner's own fields shape the content
+	decrypts  bool           // the agent decrypts what SOPS encrypted
 	shapedBy  []git.Path     // files of the repository that shape the content of all objects: options, values files
 	unfollows Problems
 }
@@ -111,9 +112,10 @@ type parsed struct {
 
 // rendered is a kustomization or chart that was built.
 type rendered struct {
-	with   string // digest of the files that were written over the tree's
-	inputs map[file]git.ID
-	docs   []*document
+	with      string // digest of the files that were written over the tree's
+	inputs    map[file]git.ID
+	docs      []*document
+	unfollows Problems
 }
 
 // build takes over the unit's build of the revision before if nothing of it changed, and makes it anew if not.
@@ -242,7 +244,7 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	if builtinScope(gk) == scopeUnknown {
 		b.scopes[gk] = r.scopes[gk]
 	}
-	o.Source.Inputs, o.Opaque, o.implied, o.crd = doc.inputs, doc.opaque, doc.implied, doc.crd
+	o.Source.Inputs, o.Opaque, o.Sealed, o.implied, o.crd = doc.inputs, doc.opaque, doc.sealed, doc.implied, doc.crd
 	switch {
 	case doc.implied && a.at.Repository != "":
 		o.Source.Repository = a.at.Repository

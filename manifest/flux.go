@@ -197,7 +197,7 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 		return errReported
 	}
 	at := file{s.repository.Name, p}
-	b.Repository, b.Path, b.shaped = at.repository, at.path, u.spec.shapes()
+	b.Repository, b.Path, b.shaped, b.decrypts = at.repository, at.path, u.spec.shapes(), u.spec.decrypts()
 	id, err := r.fileID(at)
 	if err != nil {
 		return err
@@ -219,7 +219,16 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	if err != nil {
 		return err
 	}
-	return r.substitute(u, b)
+	vars, err := r.substitute(u, b)
+	if err != nil || !b.decrypts {
+		return err
+	}
+	return r.unseal(b, vars)
+}
+
+// decrypts tells whether the Kustomization decrypts what SOPS encrypted.
+func (s *fluxKustomizationSpec) decrypts() bool {
+	return s.Decryption != nil && s.Decryption.Provider == decryptsWith
 }
 
 // dress: what kustomize-controller does to each object before it applies it on the server's side.
@@ -228,10 +237,12 @@ func (u *kustomizationUnit) dress(r *renderer, o *Object) bool {
 		return false
 	}
 	dressFlux(o)
-	if o.Opaque = o.takeOpaque(); o.Opaque != nil && u.spec.Decryption == nil {
+	encrypted := o.takeOpaque()
+	if encrypted != nil && !u.spec.decrypts() {
 		r.problem(o.Source, "%s is encrypted with SOPS, and %s has no spec.decryption", o.Key, u.self.name())
 		return false
 	}
+	o.Opaque = append(encrypted, o.Opaque...)
 	if !u.spec.Prune {
 		o.Apply.NoPrune = true
 	}

@@ -37,12 +37,23 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 	if len(files) > 0 {
 		tree = overlay{tree, files}
 	}
-	a, err := r.do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
-	if err != nil {
-		return r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
+	var docs []*document
+	var inputs []git.Path
+	made := &rendered{with: with, inputs: map[file]git.ID{}}
+	sources, err := r.encryptedSources(b, at, files)
+	switch {
+	case err != nil:
+		return err
+	case sources == nil:
+		docs, inputs, err = r.kustomizeTree(tree, at)
+	default:
+		docs, inputs, err = r.kustomizeSealed(tree, at, sources, made)
 	}
-	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: a.documents(a.Inputs)}
-	for _, p := range a.Inputs {
+	if err != nil {
+		return err
+	}
+	made.docs = docs
+	for _, p := range inputs {
 		if _, ok := files[string(p)]; ok {
 			continue // made from what is in spec and inputs already
 		}
@@ -59,6 +70,15 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 	return nil
 }
 
+// kustomizeTree builds a folder of a tree. inputs are the paths that were read or looked for.
+func (r *renderer) kustomizeTree(tree fs.FS, at file) (docs []*document, inputs []git.Path, err error) {
+	a, err := r.do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
+	if err != nil {
+		return nil, nil, r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
+	}
+	return a.documents(a.Inputs), a.Inputs, nil
+}
+
 func (r *renderer) recordInput(inputs map[file]git.ID, f file) error {
 	id, err := r.fileID(f)
 	inputs[f] = id
@@ -69,6 +89,7 @@ func (r *renderer) recordInput(inputs map[file]git.ID, f file) error {
 func (b *Build) take(at file, made *rendered) {
 	b.rendered[at] = made
 	maps.Copy(b.inputs, made.inputs)
+	b.unfollows = append(b.unfollows, made.unfollows...)
 	for _, doc := range made.docs {
 		if doc.nameless {
 			kind, _ := kindOf(doc.content)

@@ -5,6 +5,7 @@
 package manifest
 
 import (
+	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/git"
 )
@@ -50,8 +51,11 @@ type Object struct {
 	Adds agent.Metadata
 	// Apply is how the agent applies and deletes this object.
 	Apply agent.Apply
-	// Opaque are the field paths whose values Git holds encrypted: explained by shape only.
+	// Opaque are the field paths whose values Git holds encrypted, or which are made up anew each time: what stands there in Content is no value.
+	// They are explained by what Sealed knows of them, else by shape only.
 	Opaque []string
+	// Sealed is what is known of the opaque values that were decrypted.
+	Sealed account.Sealed
 
 	// implied: the agent makes the object only where it is not there (Argo CD's CreateNamespace).
 	implied bool

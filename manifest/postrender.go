@@ -53,7 +53,7 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 			doc.path, doc.line, doc.inputs = b.Path, 0, nil
 			for _, was := range before {
 				if identity(was.content) == identity(doc.content) {
-					doc.path, doc.line, doc.inputs, doc.opaque = was.path, was.line, was.inputs, was.opaque
+					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, was.opaque, was.sealed
 				}
 			}
 		}

@@ -26,6 +26,8 @@ type Input struct {
 	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
 	// API versions; those of CRDs in Git are always added.
 	Kubernetes Kubernetes
+	// Decryption opens what Git holds encrypted; nil opens nothing. It must be the same for a set and its Previous.
+	Decryption *Decryption
 }
 
 // Kubernetes is what charts ask of the cluster (.Capabilities).

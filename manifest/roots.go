@@ -137,7 +137,11 @@ func (u *pathUnit) read(r *renderer, b *Build) error {
 	if u.agent.Preset == v1alpha1.PresetFleet {
 		return r.readFleetRoot(b, u.self.root)
 	}
-	return r.readPath(b, u.self.root, u.agent.Preset)
+	b.decrypts = u.agent.Preset == v1alpha1.PresetFlux
+	if err := r.readPath(b, u.self.root, u.agent.Preset); err != nil || !b.decrypts {
+		return err
+	}
+	return r.unseal(b, nil)
 }
 
 // dress: an agent that is only known by its ways adds nothing that could be known.
@@ -149,7 +153,7 @@ func (u *pathUnit) dress(r *renderer, o *Object) bool {
 		fallback = "default"
 	case v1alpha1.PresetFlux:
 		dressFlux(o)
-		o.Opaque = o.takeOpaque()
+		o.Opaque = append(o.takeOpaque(), o.Opaque...)
 	}
 	return r.place(o, fallback, ": write it, or make the agent's own object the root")
 }

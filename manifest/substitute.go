@@ -4,8 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/envsubst"
@@ -116,37 +119,35 @@ func valuesOf(o *Object) map[string]string {
 }
 
 // substitute replaces ${variables} in the text of each document, as kustomize-controller does: after the build, in the YAML that sigs.k8s.io/yaml
-// writes, so that a value may become a number or a boolean.
-func (r *renderer) substitute(u *kustomizationUnit, b *Build) error {
+// writes, so that a value may become a number or a boolean. Values that are encrypted are left for unseal: vars are for them.
+func (r *renderer) substitute(u *kustomizationUnit, b *Build) (vars map[string]string, err error) {
 	if u.spec.PostBuild == nil {
-		return nil
+		return nil, nil
 	}
-	vars, err := u.variables(r)
+	vars, err = u.variables(r)
 	if err != nil || len(vars) == 0 {
-		return err
+		return nil, err
 	}
 	var texts []string
 	var places []int // in the documents
 	for i, doc := range b.documents {
-		metadata := childMap(doc.content, "metadata")
-		if text(childMap(metadata, "labels"), agent.FluxKustomizeGroup+"/substitute") == "disabled" ||
-			text(childMap(metadata, "annotations"), agent.FluxKustomizeGroup+"/substitute") == "disabled" {
+		if substitutionDisabled(doc.content) {
 			continue
 		}
 		before, err := yaml.Marshal(doc.content)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if strings.Contains(string(before), "$") {
 			texts, places = append(texts, string(before)), append(places, i)
 		}
 	}
 	if len(texts) == 0 {
-		return nil
+		return vars, nil
 	}
 	a, err := r.do(emptyFolder{}, b.Path, job{Substitute: &substituteJob{texts, vars}})
 	if err != nil {
-		return r.refuseFor(&u.self, "postBuild", err)
+		return nil, r.refuseFor(&u.self, "postBuild", err)
 	}
 	failed := false
 	for j, made := range a.Docs {
@@ -161,10 +162,48 @@ func (r *renderer) substitute(u *kustomizationUnit, b *Build) error {
 		b.documents[places[j]] = &changed
 	}
 	if failed {
-		return errReported
+		return nil, errReported
 	}
-	return nil
+	return vars, nil
 }
+
+func substitutionDisabled(content map[string]any) bool {
+	const disabled = agent.FluxKustomizeGroup + "/substitute"
+	metadata := childMap(content, "metadata")
+	return text(childMap(metadata, "labels"), disabled) == "disabled" || text(childMap(metadata, "annotations"), disabled) == "disabled"
+}
+
+// substituteValues is decrypted values with their variables replaced, as in the text of their documents.
+func (r *renderer) substituteValues(b *Build, values map[string]any, vars map[string]string) (map[string]any, error) {
+	out := maps.Clone(values)
+	var texts, keys []string
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if s, ok := values[key].(string); ok && strings.Contains(s, "$") {
+			before, err := yaml.Marshal(map[string]any{"value": s})
+			if err != nil {
+				return nil, err
+			}
+			texts, keys = append(texts, string(before)), append(keys, key)
+		}
+	}
+	if len(texts) == 0 || len(vars) == 0 {
+		return out, nil
+	}
+	a, err := r.do(emptyFolder{}, b.Path, job{Substitute: &substituteJob{texts, vars}})
+	if err != nil {
+		return nil, err
+	}
+	for i, made := range a.Docs {
+		if made.Why != "" {
+			return nil, errSubstitution
+		}
+		out[keys[i]] = made.Content["value"]
+	}
+	return out, nil
+}
+
+// errSubstitution says nothing of the value in which it happened.
+var errSubstitution = errors.New("variables cannot be substituted in what is decrypted here")
 
 // substituted is the one object of a text with its variables replaced.
 func substituted(before string, vars map[string]string) docAnswer {

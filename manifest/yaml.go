@@ -15,6 +15,7 @@ import (
 	yamlv3 "go.yaml.in/yaml/v3"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -24,8 +25,9 @@ type document struct {
 	path    git.Path
 	line    int
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
-	opaque  []string   // field paths whose values cannot be known
-	crd     bool       // it stands in the crds folder of a chart
+	opaque  []string   // field paths whose values cannot be known, or must not be kept
+	sealed  account.Sealed
+	crd     bool // it stands in the crds folder of a chart
 	// nameless: a chart makes up its name anew each time, so that it cannot be declared.
 	nameless bool
 	implied  bool // no file declares it: the agent makes it where it is not there

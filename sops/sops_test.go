@@ -4,67 +4,25 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"filippo.io/age"
-
 	"github.com/commitgate/commitgate/sops"
+	"github.com/commitgate/commitgate/test/sopstool"
 )
 
-// tool is the real sops, with keys of its own: what it writes is what people have in Git.
-type tool struct {
-	bin, dir, gnupg string
-	age, pgp        string // recipients
-	other           string // an age recipient whose key nobody here has
-}
-
-// newTool makes keys of both kinds into a folder named as Flux names the keys of its Secret.
-func newTool(t *testing.T) (*tool, *sops.Keys) {
+// newTool is the real sops, and its keys as the gate reads them.
+func newTool(t *testing.T) (*sopstool.Tool, *sops.Keys) {
 	t.Helper()
-	bin, err := filepath.Abs("../bin/sops")
+	s := sopstool.New(t)
+	write(t, filepath.Join(s.Keys, "README"), "not a key")
+	keys, err := sops.Load(s.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(bin); err != nil {
-		if os.Getenv("CI") == "" {
-			t.Skip("no bin/sops: make sops builds it")
-		}
-		t.Fatal(err)
-	}
-	s := &tool{bin: bin, dir: t.TempDir()}
-	identity, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.age, s.other = identity.Recipient().String(), stranger.Recipient().String()
-	if s.gnupg, err = os.MkdirTemp("", ""); err != nil { // short: it holds a socket
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		s.run(t, "", "gpgconf", "--kill", "all")
-		os.RemoveAll(s.gnupg)
-	})
-	s.run(t, "", "gpg", "--batch", "--passphrase", "", "--quick-gen-key", "flux@example.com", "default", "default", "never")
-	fingerprint := regexp.MustCompile(`(?m)^fpr:+([0-9A-F]{40}):`).FindStringSubmatch(s.run(t, "", "gpg", "--batch", "--with-colons", "--list-keys"))
-	s.pgp = fingerprint[1]
-	keys := t.TempDir()
-	write(t, filepath.Join(keys, "identity.agekey"), "# created: today\n"+identity.String()+"\n")
-	write(t, filepath.Join(keys, "sops.asc"), s.run(t, "", "gpg", "--batch", "--armor", "--export-secret-keys", s.pgp))
-	write(t, filepath.Join(keys, "README"), "not a key")
-	loaded, err := sops.Load(keys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SOPS_AGE_KEY", identity.String())
-	return s, loaded
+	return s, keys
 }
 
 func write(t *testing.T, name, content string) {
@@ -72,27 +30,6 @@ func write(t *testing.T, name, content string) {
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func (s *tool) run(t *testing.T, stdin, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir, cmd.Stdin = s.dir, strings.NewReader(stdin)
-	cmd.Env = append(os.Environ(), "GNUPGHOME="+s.gnupg, "HOME="+s.dir, "SOPS_DISABLE_VERSION_CHECK=1")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out)
-}
-
-// encrypt writes a file of the given name and encrypts it.
-func (s *tool) encrypt(t *testing.T, name, content string, args ...string) []byte {
-	t.Helper()
-	write(t, filepath.Join(s.dir, name), content)
-	return []byte(s.run(t, "", s.bin, append(append([]string{"--encrypt"}, args...), name)...))
 }
 
 const secret = `apiVersion: v1
@@ -158,8 +95,8 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 		"a text that looks like an encrypted value, where nothing need be": {"a.yaml", "note: ENC[AES256_GCM,data:x]\npassword: y\n", []string{"--encrypted-regex", "^password$"}},
 	}
 	recipients := map[string][]string{
-		"age": {"--age", s.age}, "OpenPGP": {"--pgp", s.pgp}, "both": {"--age", s.age, "--pgp", s.pgp},
-		"a stranger and OpenPGP": {"--age", s.other, "--pgp", s.pgp}, "a stranger and age": {"--age", s.other + "," + s.age},
+		"age": {"--age", s.Age}, "OpenPGP": {"--pgp", s.PGP}, "both": {"--age", s.Age, "--pgp", s.PGP},
+		"a stranger and OpenPGP": {"--age", s.Stranger, "--pgp", s.PGP}, "a stranger and age": {"--age", s.Stranger + "," + s.Age},
 	}
 	for name, test := range tests {
 		for kind, args := range recipients {
@@ -167,7 +104,7 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 				continue // who opens it does not hang on what is in it
 			}
 			t.Run(name+", for "+kind, func(t *testing.T) {
-				sealed := s.encrypt(t, test.name, test.content, append(args, test.args...)...)
+				sealed := []byte(s.Encrypt(t, test.name, test.content, append(args, test.args...)...))
 				format := sops.FormatOf(test.name)
 				if !sops.Marked(sealed, format) {
 					t.Errorf("not taken for encrypted:\n%s", sealed)
@@ -179,12 +116,11 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 				if len(f.Values) == 0 {
 					t.Errorf("nothing was decrypted")
 				}
-				write(t, filepath.Join(s.dir, "sealed-"+test.name), string(sealed))
 				types := []string{}
 				if len(test.args) > 1 && test.args[0] == "--input-type" {
 					types = test.args
 				}
-				want := s.run(t, "", s.bin, append(append([]string{"--decrypt"}, types...), "sealed-"+test.name)...)
+				want := s.Decrypt(t, test.name, string(sealed), types...)
 				got, err := f.Emit(format)
 				if strings.Contains(test.content, "#") && format == sops.YAML {
 					if err == nil {
@@ -209,9 +145,9 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 // TestChangedWithoutSOPS: whoever can push, but has no key, edits an encrypted file by hand.
 func TestChangedWithoutSOPS(t *testing.T) {
 	s, keys := newTool(t)
-	regex := []string{"--age", s.age, "--encrypted-regex", "^(data|stringData)$"}
-	sealed := string(s.encrypt(t, "a.yaml", secret, regex...))
-	other := string(s.encrypt(t, "b.yaml", strings.Replace(secret, "correct horse", "incorrect horse", 1), regex...))
+	regex := []string{"--age", s.Age, "--encrypted-regex", "^(data|stringData)$"}
+	sealed := s.Encrypt(t, "a.yaml", secret, regex...)
+	other := s.Encrypt(t, "b.yaml", strings.Replace(secret, "correct horse", "incorrect horse", 1), regex...)
 	value := regexp.MustCompile(`password: (ENC\[.*\])`)
 	line := func(field string) int {
 		return 1 + strings.Count(sealed[:strings.Index(sealed, field)], "\n")
@@ -248,10 +184,10 @@ func TestChangedWithoutSOPS(t *testing.T) {
 
 func TestClosedFiles(t *testing.T) {
 	s, keys := newTool(t)
-	both := fmt.Sprintf("creation_rules:\n- shamir_threshold: 2\n  key_groups:\n  - age: [%s]\n  - pgp: [%s]\n", s.age, s.pgp)
-	write(t, filepath.Join(s.dir, "groups.yaml"), both)
-	stranger := s.encrypt(t, "a.yaml", secret, "--age", s.other)
-	mine := s.encrypt(t, "a.yaml", secret, "--age", s.age)
+	both := fmt.Sprintf("creation_rules:\n- shamir_threshold: 2\n  key_groups:\n  - age: [%s]\n  - pgp: [%s]\n", s.Age, s.PGP)
+	s.Configure(t, "groups.yaml", both)
+	stranger := []byte(s.Encrypt(t, "a.yaml", secret, "--age", s.Stranger))
+	mine := []byte(s.Encrypt(t, "a.yaml", secret, "--age", s.Age))
 	var none *sops.Keys
 	tests := map[string]struct {
 		keys *sops.Keys
@@ -259,7 +195,7 @@ func TestClosedFiles(t *testing.T) {
 	}{
 		"for somebody else":         {keys, stranger},
 		"without any key":           {none, mine},
-		"for two people's together": {keys, s.encrypt(t, "a.yaml", secret, "--config", "groups.yaml")},
+		"for two people's together": {keys, []byte(s.Encrypt(t, "a.yaml", secret, "--config", "groups.yaml"))},
 		"without a usable recipient, and a MAC that nobody can check": {keys,
 			regexp.MustCompile(`(?s)-----BEGIN AGE.*END AGE ENCRYPTED FILE-----`).ReplaceAll(mine, []byte("nothing"))},
 	}

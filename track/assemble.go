@@ -235,6 +235,7 @@ func (a *assembly) commit(src *source, id git.ID) (*git.Commit, error) {
 // sameDeclaration tells whether two objects are the same for accounting.
 func sameDeclaration(a, b *manifest.Object) bool {
 	return a.Apply.LastApplied == b.Apply.LastApplied && slices.Equal(a.Apply.Ignored, b.Apply.Ignored) && slices.Equal(a.Opaque, b.Opaque) &&
+		reflect.DeepEqual(a.Sealed, b.Sealed) &&
 		reflect.DeepEqual(a.Adds, b.Adds) && reflect.DeepEqual(a.Content, b.Content)
 }
 
@@ -249,7 +250,7 @@ func (a *assembly) prepare() error {
 			}
 			prepared, err := a.types.Declare(account.Declaration{
 				Content: e.Content, Labels: e.Adds.Labels, Annotations: e.Adds.Annotations,
-				LastApplied: e.Apply.LastApplied, Ignored: e.Apply.Ignored, Opaque: e.Opaque,
+				LastApplied: e.Apply.LastApplied, Ignored: e.Apply.Ignored, Opaque: e.Opaque, Sealed: e.Sealed,
 			})
 			if err != nil && !errors.Is(err, account.ErrNoSchema) {
 				return fmt.Errorf("%s in %s: %w", e.Key, place(&e.Object), err)

@@ -27,6 +27,8 @@ type AtConfig struct {
 	Now       time.Time // when it is; the machine's time if it is zero
 	// Vouch: the revisions are vouched for, whoever signed them. For what shows what a revision says, not for what acts on it.
 	Vouch bool
+	// Decryption opens what Git holds encrypted; nil opens nothing.
+	Decryption *manifest.Decryption
 	// CRDs are CustomResourceDefinitions that Git does not declare: they say how the fields of their kinds compare.
 	CRDs []map[string]any
 	// Engine runs what the trees have rendered (manifest.Input).
@@ -79,7 +81,7 @@ func (p *Past) open(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }, engine: p.cfg.Engine}
+	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }, engine: p.cfg.Engine, decryption: p.cfg.Decryption}
 	var err error
 	p.now, err = b.build(ctx, nil, sources, p.cfg.Now)
 	var s *stageError

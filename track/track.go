@@ -61,6 +61,8 @@ type Config struct {
 	Definitions func() map[string]map[string]any
 	// Engine runs what the trees have rendered (manifest.Input).
 	Engine manifest.Engine
+	// Decryption opens what Git holds encrypted; nil opens nothing.
+	Decryption *manifest.Decryption
 	// Observer may be nil.
 	Observer Observer
 	Log      *slog.Logger
@@ -113,7 +115,7 @@ func New(cfg Config) (*Tracker, error) {
 		return nil, err
 	}
 	t := &Tracker{cfg: cfg, next: newRound(), wake: make(chan struct{}, 1), status: make(map[string]Status)}
-	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions, engine: cfg.Engine}
+	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions, engine: cfg.Engine, decryption: cfg.Decryption}
 	t.metrics = newMetrics(t)
 	t.truth.Store(new(snapshot.Truth))
 	var err error

@@ -58,7 +58,7 @@ func (p *Past) before(ctx context.Context, repository string, at int32, previous
 	for at--; at >= 0; at-- {
 		verified[repository] = l.past[at]
 		set, err := manifest.Render(ctx, manifest.Input{
-			Gate: p.cfg.Gate, Repositories: p.cfg.Repositories, Verified: maps.Clone(verified), Previous: previous, Engine: p.cfg.Engine,
+			Gate: p.cfg.Gate, Repositories: p.cfg.Repositories, Verified: maps.Clone(verified), Previous: previous, Decryption: p.cfg.Decryption, Engine: p.cfg.Engine,
 		})
 		if err == nil {
 			return at, set, nil

@@ -35,7 +35,7 @@ func newRecord(r *admit.Request, d admit.Decision, truth *snapshot.Truth, digest
 		},
 		Decision: &audit.Decision{
 			Outcome: d.Outcome.String(), Verdict: d.Verdict.String(), Mode: string(d.Mode), Reason: string(d.Reason), Message: d.Message,
-			Code: d.Outcome.Code(), Fields: d.Fields, Noop: d.Noop, Unverified: d.Unverified, Micros: took.Microseconds(),
+			Code: d.Outcome.Code(), Fields: d.Fields, Noop: d.Noop, Unverified: d.Unverified, Decrypted: d.Decrypted, Micros: took.Microseconds(),
 			Violations: violations(d.Policy, secret, digests),
 		},
 		Origin: origin(d, truth),

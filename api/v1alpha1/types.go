@@ -238,8 +238,21 @@ type GateSpec struct {
 	Connect []ConnectRule `json:"connect,omitempty"`
 	// ServiceAccount is the gate's own user name; its writes are refused but for dry-runs and its own status.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
+	// Decryption is with what values are opened that Git holds encrypted; without it they are explained by shape.
+	Decryption *Decryption `json:"decryption,omitempty"`
 	// BreakGlass says who may sign grants; without it there is no break-glass.
 	BreakGlass *BreakGlass `json:"breakGlass,omitempty"`
+}
+
+// Decryption is what opens values that Git holds encrypted, as spec.decryption of a Flux Kustomization does in its cluster.
+type Decryption struct {
+	// Provider is sops, also if it is not set: Flux knows no other.
+	// +kubebuilder:validation:Enum=sops
+	Provider string `json:"provider,omitempty"`
+	// Keys is a folder with the keys, named as in the Secret that Flux takes them from: *.agekey (age), *.asc (OpenPGP, armored, without a
+	// passphrase). They are read at the start. Keys that only Flux holds stay there: what they encrypt is explained by shape.
+	// +kubebuilder:validation:MinLength=1
+	Keys string `json:"keys"`
 }
 
 // BreakGlass says whose signatures make a grant, and how long one may last. It needs a cluster name: a grant is bound to it.

@@ -108,6 +108,12 @@ func validateGate(c *Config) invalids {
 		}
 		v.patterns(field+".namespaces", o.Namespaces)
 	}
+	if d := s.Decryption; d != nil {
+		v.oneOf("spec.decryption.provider", d.Provider, "", "sops")
+		if d.Keys == "" {
+			v.add("spec.decryption.keys", "missing: the folder with *.agekey and *.asc files")
+		}
+	}
 	v.roots(c)
 	v.agents(s)
 	v.exemptions(s)

@@ -100,6 +100,10 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if err != nil {
 		return g, err
 	}
+	decryption, err := newDecryption(cfg.Gate.Spec.Decryption)
+	if err != nil {
+		return g, err
+	}
 	observer, err := newRecorder(g.audit, g.sealing.exhibits, time.Now)
 	if err != nil {
 		return g, err
@@ -108,7 +112,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		Mirror: func(repository string) mirror.Options { return reach[repository] },
 		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
 		CacheKey: cacheKey, Definitions: g.defined, Observer: observer, Log: log, Now: time.Now,
-		Engine: newEngine(uint64(o.renderMiB) << 20),
+		Engine: newEngine(uint64(o.renderMiB) << 20), Decryption: decryption,
 	})
 	if err != nil {
 		return g, err

@@ -68,9 +68,13 @@ func review(ctx context.Context, o reviewOptions, files []string, stdin io.Reade
 	if err != nil {
 		return err
 	}
+	decryption, err := toolDecryption(&cfg.Gate.Spec, "")
+	if err != nil {
+		return usage("%w", err)
+	}
 	crds := replay.CRDs(items)
 	truth, err := track.At(ctx, track.AtConfig{
-		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: o.repositories, Revisions: o.revisions, CRDs: crds, Engine: newEngine(0),
+		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: o.repositories, Revisions: o.revisions, CRDs: crds, Engine: newEngine(0), Decryption: decryption,
 	})
 	if err != nil {
 		return unknown(err)

@@ -19,6 +19,7 @@ type truthFlags struct {
 	repositories map[string]string
 	revisions    map[string]string
 	data         string
+	keys         string
 }
 
 func (f *truthFlags) register(cmd *cobra.Command) {
@@ -27,6 +28,7 @@ func (f *truthFlags) register(cmd *cobra.Command) {
 	flags.StringToStringVar(&f.repositories, "repository", nil, "NAME=PATH: work tree, bare repository or bundle to read a trusted repository from (default this work tree, if there is one repository)")
 	flags.StringToStringVar(&f.revisions, "revision", nil, "NAME=REV: commit, branch or tag of it to take for the truth (default the protected branch)")
 	flags.StringVar(&f.data, "data", "", "folder of a gate on this machine: read the repositories from its mirrors")
+	flags.StringVar(&f.keys, "decryption-keys", "", "folder with *.agekey and *.asc files that open what SOPS encrypted (default that of the configuration, if it is on this machine)")
 }
 
 // load reads the configuration and where the repositories are.
@@ -40,6 +42,9 @@ func (f *truthFlags) load() (*v1alpha1.Config, track.AtConfig, error) {
 		return nil, at, usage("configuration:\n%w", err)
 	}
 	at = track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: make(map[string]string), Revisions: f.revisions, Engine: newEngine(0)}
+	if at.Decryption, err = toolDecryption(&cfg.Gate.Spec, f.keys); err != nil {
+		return nil, at, usage("%w", err)
+	}
 	for _, r := range cfg.Repositories {
 		switch path := f.repositories[r.Name]; {
 		case path != "":

@@ -206,7 +206,7 @@ func reason(f blame.Field) string {
 
 // origin is who put a field there, as far as anybody can tell: commit, date and signer from Git, else what the object says of itself.
 func origin(f blame.Field) (commit, date, by string) {
-	if c := f.Version.Commit; c != nil && (f.Why == account.Declared || f.Why == account.Opaque || f.Missing) {
+	if c := f.Version.Commit; c != nil && (f.FromGit() || f.Missing) {
 		commit, by = c.ID.Short(), c.Author.Name
 		if f.Version.Anchor {
 			commit = "^" + commit // as git blame marks a boundary
@@ -339,7 +339,7 @@ func (g *gutter) field(way []any) blame.Field {
 func (g *gutter) add(f blame.Field, text string) {
 	l := gutterLine{text: plain(text), color: faint}
 	switch commit, date, by := origin(f); {
-	case f.Why == account.Declared || f.Why == account.Opaque:
+	case f.FromGit():
 		l.origin, l.color = commit+" "+date+" "+by, green
 	case f.Missing:
 		l.origin, l.color = commit+" "+date+" "+by, red

@@ -15,6 +15,7 @@ dryRunRules: [{apiGroups: [apps], resources: [deployments]}]
 webhook: {clientCASecret: api-server-ca}
 audit: {retention: 9600h, ship: "s3://evidence/prod", streamTokenSecret: stream-token, digestKeySecret: digest-key}
 verifiedKeySecret: verified-key
+decryptionSecret: sops-keys
 extraArgs: [--audit-seal-interval=10s]
 extraEnv: [{name: AWS_REGION, value: eu-central-1}]
 `))
@@ -59,6 +60,13 @@ extraEnv: [{name: AWS_REGION, value: eu-central-1}]
 		if volumes := text(pod["volumes"]); !strings.Contains(volumes, `{"name":"`+name+`","secret":{"secretName":"`+secret+`"}}`) {
 			t.Errorf("%s is no volume: %s", secret, volumes)
 		}
+	}
+	if volumes := text(pod["volumes"]); !strings.Contains(volumes, `{"name":"decryption","secret":{"secretName":"sops-keys"}}`) {
+		t.Errorf("the keys of SOPS are no volume: %s", volumes)
+	}
+	gate := objects["ConfigMap commitgate"]["data"].(object)["gate.yaml"].(string)
+	if mounts := text(container["volumeMounts"]); !strings.Contains(gate, "keys: /etc/commitgate-decryption") || !strings.Contains(mounts, `"mountPath":"/etc/commitgate-decryption"`) {
+		t.Errorf("the keys of SOPS are not where the gate looks: %s in\n%s", mounts, gate)
 	}
 	if !strings.Contains(text(container["env"]), "AWS_REGION") {
 		t.Errorf("env: %s", text(container["env"]))

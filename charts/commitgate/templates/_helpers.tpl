@@ -47,6 +47,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- with .Values.audit.streamTokenSecret }}{{ $secrets = set $secrets "stream" . }}{{ end -}}
 {{- with .Values.audit.digestKeySecret }}{{ $secrets = set $secrets "digest" . }}{{ end -}}
 {{- with .Values.verifiedKeySecret }}{{ $secrets = set $secrets "verified" . }}{{ end -}}
+{{- with .Values.decryptionSecret }}{{ $secrets = set $secrets "decryption" . }}{{ end -}}
 {{- range .Values.repositories }}{{ if .credentialsSecret }}{{ $secrets = set $secrets (printf "git-%s" .name) .credentialsSecret }}{{ end }}{{ end -}}
 {{- toYaml $secrets -}}
 {{- end }}

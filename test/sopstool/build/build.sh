@@ -3,5 +3,5 @@
 # go.sum pins. The first time takes two minutes; with nothing changed it takes a second.
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p ../../bin
-go build -o ../../bin/sops github.com/getsops/sops/v3/cmd/sops
+mkdir -p ../../../bin
+go build -o ../../../bin/sops github.com/getsops/sops/v3/cmd/sops

@@ -1,4 +1,4 @@
-module github.com/commitgate/commitgate/test/sopstool
+module github.com/commitgate/commitgate/test/sopstool/build
 
 go 1.26
 
