@@ -121,11 +121,34 @@ func (n *node) needItem(s step) *node {
 		}
 	}
 	var keys any
-	if m, ok := s.item.(map[string]any); ok {
+	m, ok := s.item.(map[string]any)
+	if ok {
+		for i := range n.kids {
+			if s.kind == stepItem && n.kids[i].sameGivenKey(m, n.shape) {
+				return &n.kids[i] // the others were defaulted
+			}
+		}
 		only := maps.Clone(m)
 		maps.DeleteFunc(only, func(k string, _ any) bool { return !slices.Contains(n.shape.keys, k) })
 		keys = only
 	}
 	n.kids = append(n.kids, grow("", keys, n.shape.element(), keys, true))
 	return &n.kids[len(n.kids)-1]
+}
+
+// sameGivenKey is sameKey by the keys that the item spells, of which there must be one.
+func (n *node) sameGivenKey(item map[string]any, s *shape) bool {
+	given := 0
+	for _, k := range s.keys {
+		v, ok := item[k]
+		if !ok {
+			continue
+		}
+		kid := n.kid(k)
+		if kid == nil || !same(kid.value, v) {
+			return false
+		}
+		given++
+	}
+	return given > 0
 }

@@ -52,7 +52,7 @@ func New(t testing.TB) *Tool {
 			t.Log(err)
 		}
 	})
-	s.run(t, "gpg", "--batch", "--passphrase", "", "--quick-gen-key", "flux@example.com", "default", "default", "never")
+	s.run(t, "gpg", "--batch", "--passphrase", "", "--quick-gen-key", "flux@example.com", "future-default", "default", "never")
 	s.PGP = regexp.MustCompile(`(?m)^fpr:+([0-9A-F]{40}):`).FindStringSubmatch(s.run(t, "gpg", "--batch", "--with-colons", "--list-keys"))[1]
 	write(t, filepath.Join(s.Keys, "identity.agekey"), "# created: today\n"+s.identity+"\n")
 	write(t, filepath.Join(s.Keys, "sops.asc"), s.run(t, "gpg", "--batch", "--armor", "--export-secret-keys", s.PGP))
