@@ -117,8 +117,8 @@ func (l *Log) flush(b *batch) error {
 		data = data[b.header:]
 	}
 	// A crash from here on leaves a prefix of data, which the next Open cuts after its last whole line: none of it is acknowledged.
+	l.fileMu.Lock() // the watch must not see the bytes without their number
 	n, err := l.file.Write(data)
-	l.fileMu.Lock()
 	l.written += int64(n)
 	written := l.written
 	l.fileMu.Unlock()
@@ -136,7 +136,9 @@ func (l *Log) flush(b *batch) error {
 
 // rotate ends the segment and begins that of b. The old one is durable already: each batch was synced.
 func (l *Log) rotate(b *batch) error {
+	l.spareMu.Lock()
 	f, err := newSegment(l.cfg.Dir, b.start.Path, b.data[:b.header-1], l.cfg.SegmentSize)
+	l.spareMu.Unlock()
 	if err != nil {
 		if noSpace(err) {
 			return fmt.Errorf("%w: %w", ErrFull, err)

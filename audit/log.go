@@ -121,7 +121,8 @@ type Log struct {
 	// Owned by the syncer (flush.go).
 	file    file
 	written int64      // bytes of file
-	fileMu  sync.Mutex // file and written, between the syncer and the watch; never held across a sync
+	fileMu  sync.Mutex // file and written, between the syncer and the watch; held across a write, never across a sync
+	spareMu sync.Mutex // the spare file, between the syncer, which makes a segment of it, and the watch, which reserves the next
 }
 
 // head is a place in a log.

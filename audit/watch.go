@@ -93,9 +93,11 @@ func (l *Log) inspect() {
 	}
 	free, total, err := diskSpace(l.cfg.Dir)
 	low := err != nil || float64(free) < l.cfg.LowSpace*float64(total)
+	l.spareMu.Lock()
 	if err := newSpare(l.cfg.Dir, l.cfg.SegmentSize); err != nil {
 		low = true
 	}
+	l.spareMu.Unlock()
 	l.metrics.free.Set(float64(free))
 	l.mu.Lock()
 	was := l.health.LowSpace
