@@ -224,14 +224,14 @@ func TestOverIsOver(t *testing.T) {
 		return s
 	}
 	s := open()
-	if err := s.Use("inc-7", night); err != nil {
+	if err := s.Use(t.Context(), "inc-7", night); err != nil {
 		t.Fatal(err)
 	}
 	s = open()
-	if err := s.Use("inc-7", night.Add(30*time.Minute)); err != nil {
+	if err := s.Use(t.Context(), "inc-7", night.Add(30*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	if err := open().Use("inc-7", night); err == nil {
+	if err := open().Use(t.Context(), "inc-7", night); err == nil {
 		t.Error("a grant of two uses is used three times, by a restart")
 	}
 	q := Question{User: "carol", Operation: "UPDATE", Object: cart}
@@ -245,10 +245,10 @@ func TestOverIsOver(t *testing.T) {
 	if err := s.Observe(r.signed(longer, r.alice, r.bob), night); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Use("inc-8", night); err != nil {
+	if err := s.Use(t.Context(), "inc-8", night); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Use("inc-8", begin.Add(3*time.Hour)); err == nil {
+	if err := s.Use(t.Context(), "inc-8", begin.Add(3*time.Hour)); err == nil {
 		t.Error("a grant is used after its end")
 	}
 	if err := s.Observe(r.revoked(r.bob), night); err != nil {
@@ -262,7 +262,7 @@ func TestOverIsOver(t *testing.T) {
 	if err := s.Forget("inc-8"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Use("inc-8", night); err == nil {
+	if err := s.Use(t.Context(), "inc-8", night); err == nil {
 		t.Error("a deleted grant is used")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "uses.json"), []byte(`{"schema":1`), 0o600); err != nil {
@@ -350,7 +350,7 @@ func over(t *testing.T, s *Store, again *v1alpha1.Grant, q Question, want State)
 	if g := s.Set().Covering(q, night); g != nil {
 		t.Error("it covers")
 	}
-	if err := s.Use(again.Name, night); !errors.Is(err, ErrExhausted) {
+	if err := s.Use(t.Context(), again.Name, night); !errors.Is(err, ErrExhausted) {
 		t.Errorf("it is used: %v", err)
 	}
 	if st := s.Set().Standings(night); len(st) != 1 || st[0].State != want {
@@ -372,7 +372,7 @@ func TestDiskFull(t *testing.T) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Use("inc-7", night); err == nil || errors.Is(err, ErrExhausted) {
+	if err := s.Use(t.Context(), "inc-7", night); err == nil || errors.Is(err, ErrExhausted) {
 		t.Errorf("a use that is not durable: %v", err)
 	}
 	other := incident()

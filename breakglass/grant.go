@@ -54,6 +54,7 @@ type Authority struct {
 	people  *signing.People
 	needed  int
 	longest time.Duration
+	limits  Limits
 }
 
 // NewAuthority reads who may sign from a gate's configuration; nil, without an error, if it names nobody.
@@ -65,7 +66,7 @@ func NewAuthority(s *v1alpha1.GateSpec) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("breakGlass: %w", err)
 	}
-	return &Authority{cluster: s.Cluster, people: people, needed: s.BreakGlass.Threshold, longest: s.BreakGlass.MaxDuration.Duration}, nil
+	return &Authority{cluster: s.Cluster, people: people, needed: s.BreakGlass.Threshold, longest: s.BreakGlass.MaxDuration.Duration, limits: Limits{s.BreakGlass.Limits}}, nil
 }
 
 // Grant is a grant whose signatures suffice. It never changes.
@@ -80,10 +81,7 @@ type Grant struct {
 // Judge tells whether a grant is good: for this cluster, of a sane scope and length, and signed by as many distinct people as it takes. It says
 // nothing of whether it is active. The error is a sentence for whoever wrote the grant.
 func (a *Authority) Judge(g *v1alpha1.Grant, now time.Time) (*Grant, error) {
-	if a == nil {
-		return nil, errors.New("the gate's configuration has no breakGlass: nobody may sign a grant")
-	}
-	if err := a.check(g); err != nil {
+	if err := a.Check(g); err != nil {
 		return nil, err
 	}
 	text, err := Statement(g)
@@ -144,8 +142,11 @@ func everybody() []string {
 	return []string{"system:authenticated", "system:unauthenticated", "system:serviceaccounts", "system:masters"}
 }
 
-// check holds a grant to its bounds.
-func (a *Authority) check(g *v1alpha1.Grant) error {
+// Check holds a grant to the bounds of one gate, before anybody has signed it: all problems, nil if there is none.
+func (a *Authority) Check(g *v1alpha1.Grant) error {
+	if a == nil {
+		return errors.New("the gate's configuration has no breakGlass: nobody may sign a grant")
+	}
 	problems := []error{Check(g)}
 	if g.Spec.Cluster != a.cluster {
 		problems = append(problems, fmt.Errorf("it is for cluster %q, this is %q", g.Spec.Cluster, a.cluster))
@@ -153,6 +154,7 @@ func (a *Authority) check(g *v1alpha1.Grant) error {
 	if length := g.Spec.Until.Sub(g.Spec.From.Time); length > a.longest {
 		problems = append(problems, fmt.Errorf("it lasts %s, more than %s", length, a.longest))
 	}
+	problems = append(problems, a.limits.check(&g.Spec))
 	return errors.Join(problems...)
 }
 

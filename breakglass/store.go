@@ -1,6 +1,7 @@
 package breakglass
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,10 +25,22 @@ var ErrExhausted = errors.New("the grant is used up or over")
 // must not be.
 var ErrSpent = errors.New("a grant of this name is over: have another one signed, by another name")
 
+// ErrUncounted is returned when the use of a counted grant cannot be counted among the replicas: the request must not pass, for a replica that counts
+// alone would let as many pass again as others did.
+var ErrUncounted = errors.New("the use cannot be counted among the replicas")
+
+// Counter counts the uses of grants among all replicas of a gate.
+type Counter interface {
+	// Claim counts one use of a grant and returns how many there are with it. It must be durable when it returns, and atomic among the replicas. At
+	// most limit claims may succeed, known among them (uses that the caller knows of and the counter may have lost); then it must return ErrExhausted.
+	Claim(ctx context.Context, grant string, known, limit int) (int, error)
+}
+
 // Store holds the grants that the cluster shows, counts their uses, and remembers counts and ends across restarts. It is safe for concurrent use.
 type Store struct {
 	authority *Authority
 	file      string // of what is kept; "" keeps it in memory
+	counter   Counter
 
 	mu     sync.Mutex // guards what follows; held while something is made durable
 	kept   kept
@@ -175,17 +188,55 @@ func (s *Store) end(how State, names ...string) error {
 	return err
 }
 
+// CountWith has the uses of counted grants counted among all replicas. Without it each replica counts for itself. It must be called before the store is
+// shared.
+func (s *Store) CountWith(c Counter) { s.counter = c }
+
 // Use counts a request that a grant let pass. It returns only when the count is durable, or with an error: then the request must not pass.
-func (s *Store) Use(name string, now time.Time) error {
+func (s *Store) Use(ctx context.Context, name string, now time.Time) error {
+	used, limit, err := s.usable(name, now)
+	if err != nil {
+		return err
+	}
+	claimed := 0
+	if limit > 0 && s.counter != nil { // a grant without a count needs no agreement, and works with the API server out of reach
+		switch claimed, err = s.counter.Claim(ctx, name, used, limit); {
+		case errors.Is(err, ErrExhausted):
+			return errors.Join(err, s.count(name, now, limit))
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUncounted, err)
+		}
+	}
+	return s.count(name, now, claimed)
+}
+
+// usable is how often an active grant was used, as far as this replica knows, and how often it may be.
+func (s *Store) usable(name string, now time.Time) (used, limit int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grants[name]
 	if g == nil || s.kept.state(g, now) != Active {
-		return ErrExhausted
+		return 0, 0, ErrExhausted
 	}
-	next := s.kept.clone()
+	return s.kept.Uses[name], g.Spec.Uses, nil
+}
+
+// count makes a use durable. total is what was counted among the replicas, 0 where each counts for itself.
+func (s *Store) count(name string, now time.Time, total int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g, next := s.grants[name], s.kept.clone()
 	next.Latest = later(now, s.kept.Latest)
-	next.Uses[name]++
+	switch {
+	case g == nil || g.Revoked != "" || s.kept.Ended[name] != "": // it ended meanwhile
+		return ErrExhausted
+	case total > 0:
+		next.Uses[name] = max(next.Uses[name], total)
+	case s.kept.state(g, now) != Active: // somebody took the last use meanwhile
+		return ErrExhausted
+	default:
+		next.Uses[name]++
+	}
 	if err := s.keep(next); err != nil {
 		return err
 	}
@@ -250,7 +301,7 @@ type Set struct {
 
 // Covering is an active grant that covers a request, the one that ends first; nil if none does.
 func (s *Set) Covering(q Question, now time.Time) *Grant {
-	if s == nil {
+	if s == nil || s.authority == nil || s.authority.limits.never(q) {
 		return nil
 	}
 	var found *Grant

@@ -207,9 +207,12 @@ func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decisio
 			return d
 		}
 		// The use counts before the request passes. Somebody else may have taken the last one: then the grant is none any more.
-		switch err := h.Grants.Use(d.Grant.Name, world.Now); {
+		switch err := h.Grants.Use(ctx, d.Grant.Name, world.Now); {
 		case err == nil:
 			return d
+		case errors.Is(err, breakglass.ErrUncounted):
+			h.Log.Error("the use of a grant cannot be counted among the replicas: request refused", "grant", d.Grant.Name, "err", err)
+			return admit.Failure(v1alpha1.ReasonInternal, "the use of grant %s cannot be counted among the replicas: the gate does not reach the API server.\nNext: ask again; if it lasts, have a grant without a count of uses signed.", d.Grant.Name)
 		case !errors.Is(err, breakglass.ErrExhausted):
 			h.Log.Error("the use of a grant cannot be counted: request refused", "grant", d.Grant.Name, "err", err)
 			return admit.Failure(v1alpha1.ReasonInternal, "the use of grant %s cannot be counted.\nNext: see /readyz of the gate; free its disk or replace its volume.", d.Grant.Name)

@@ -324,3 +324,10 @@ func (l *loader) finishRepositories(c *Config) {
 		}
 	}
 }
+
+// OwnNamespace is the namespace of the gate's own service account; false if the configuration names none.
+func (s *GateSpec) OwnNamespace() (string, bool) {
+	account, ok := strings.CutPrefix(s.ServiceAccount, "system:serviceaccount:")
+	namespace, _, named := strings.Cut(account, ":")
+	return namespace, ok && named && namespace != ""
+}

@@ -263,6 +263,8 @@ type BreakGlass struct {
 	Threshold int `json:"threshold,omitempty"`
 	// MaxDuration bounds how long a grant may last; 24h if it is not set.
 	MaxDuration metav1.Duration `json:"maxDuration,omitempty"`
+	// Limits bound what a grant may ask; whoever signs it.
+	Limits GrantLimits `json:"limits,omitempty,omitzero"`
 }
 
 // +kubebuilder:validation:XValidation:rule="has(self.mode) || has(self.scope)",message="changes neither mode nor scope"

@@ -235,6 +235,7 @@ func (v *invalids) breakGlass(s *GateSpec) {
 	if b.MaxDuration.Duration < 0 {
 		v.add("spec.breakGlass.maxDuration", "negative")
 	}
+	v.grantLimits(&b.Limits)
 	people := map[string]bool{}
 	for i, signer := range b.Signers {
 		field := fmt.Sprintf("spec.breakGlass.signers[%d]", i)

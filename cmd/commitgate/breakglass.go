@@ -32,7 +32,7 @@ the gate's configuration asks, and an object in the cluster that carries it. doc
 
 func newBreakglassRequest() *cobra.Command {
 	var s v1alpha1.GrantSpec
-	var from, output string
+	var from, output, config string
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "request NAME",
@@ -56,7 +56,7 @@ objects, and --subresource must name what CONNECT is about (exec).`,
 				return usage("--for is required: 1h")
 			}
 			g.Spec.From, g.Spec.Until = metav1.NewTime(begin), metav1.NewTime(begin.Add(length))
-			if err := breakglass.Check(g); err != nil {
+			if err := checkGrant(g, config); err != nil {
 				return usage("nobody should sign this:\n%w", err)
 			}
 			return writeGrant(cmd.OutOrStdout(), output, g)
@@ -74,12 +74,38 @@ objects, and --subresource must name what CONNECT is about (exec).`,
 	f.BoolVar(&s.AgentIdentity, "agent-identity", false, "also cover the ways to the sync agent's identity")
 	f.StringVar(&from, "from", "", "when it begins, RFC 3339 (default now)")
 	f.DurationVar(&length, "for", 0, "how long it lasts (required)")
-	f.IntVar(&s.Uses, "uses", 0, "how many requests it lets pass, of each replica (default no limit but time)")
+	f.IntVar(&s.Uses, "uses", 0, "how many requests it lets pass (default no limit but time)")
 	f.StringVar(&s.Reason, "reason", "", "why, for whoever signs it and for the record (required)")
 	f.StringVar(&s.Ticket, "ticket", "", "of the incident")
 	f.StringVar(&s.RequestedBy, "by", "", "who asks (required)")
+	f.StringVar(&config, "config", "", "the gate's configuration, to hold the grant to its limits")
 	f.StringVar(&output, "output", "-", "file to write")
 	return cmd
+}
+
+// checkGrant tells what is wrong with a grant: as far as can be told anywhere, and by the limits of a gate's configuration, if it is there.
+func checkGrant(g *v1alpha1.Grant, config string) error {
+	if config == "" {
+		return breakglass.Check(g)
+	}
+	authority, err := grantAuthority(config)
+	if err != nil {
+		return err
+	}
+	return authority.Check(g)
+}
+
+// grantAuthority reads from a gate's configuration who may sign grants, and for what.
+func grantAuthority(config string) (*breakglass.Authority, error) {
+	cfg, err := v1alpha1.Load(config)
+	if err != nil {
+		return nil, usage("configuration:\n%w", err)
+	}
+	authority, err := breakglass.NewAuthority(&cfg.Gate.Spec)
+	if err != nil {
+		return nil, usage("configuration: %w", err)
+	}
+	return authority, nil
 }
 
 // signWith is the flags by which a person signs: with their own program, so that keys stay where they are.
@@ -111,6 +137,7 @@ func (w *signWith) sign(ctx context.Context, text []byte) (string, error) {
 
 func newBreakglassSign() *cobra.Command {
 	var with signWith
+	var config string
 	cmd := &cobra.Command{
 		Use:   "sign FILE",
 		Short: "Read a grant, and add your signature to its file",
@@ -124,6 +151,9 @@ signs, so a key may be on a token or in an agent.`,
 				return err
 			}
 			describeGrant(cmd.ErrOrStderr(), g)
+			if err := checkGrant(g, config); err != nil {
+				return exit{exitNo, fmt.Errorf("not signed: it would open nothing:\n%w", err)}
+			}
 			text, err := breakglass.Statement(g)
 			if err != nil {
 				return unknown(err)
@@ -137,6 +167,7 @@ signs, so a key may be on a token or in an agent.`,
 		},
 	}
 	with.flags(cmd)
+	cmd.Flags().StringVar(&config, "config", "", "the gate's configuration, to hold the grant to its limits")
 	return cmd
 }
 

@@ -153,12 +153,9 @@ shown by its time alone.`,
 			}
 			var authority *breakglass.Authority
 			if config != "" {
-				cfg, err := v1alpha1.Load(config)
-				if err != nil {
-					return usage("configuration:\n%w", err)
-				}
-				if authority, err = breakglass.NewAuthority(&cfg.Gate.Spec); err != nil {
-					return usage("configuration: %w", err)
+				var err error
+				if authority, err = grantAuthority(config); err != nil {
+					return err
 				}
 			}
 			grants, err := userGrants(kubeconfig)

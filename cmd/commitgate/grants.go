@@ -50,6 +50,17 @@ func (g *gate) openGrants(cfg *v1alpha1.Config, o serveOptions) (*breakglass.Sto
 	if err != nil {
 		return nil, err
 	}
+	if namespace, ok := cfg.Gate.Spec.OwnNamespace(); ok { // without, each replica counts for itself: it may write nothing
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		uses, err := watch.NewUses(cluster, namespace, host, time.Now)
+		if err != nil {
+			return nil, err
+		}
+		store.CountWith(uses)
+	}
 	g.grants.watch, err = watch.NewGrants(cluster, keeper.seen, keeper.gone)
 	return store, err
 }

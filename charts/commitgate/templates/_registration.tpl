@@ -74,7 +74,7 @@ spec:
       operations: [UPDATE, DELETE]
       resources: [validatingwebhookconfigurations, mutatingwebhookconfigurations]
       resourceNames: [commitgate]
-    - apiGroups: ["", apps, rbac.authorization.k8s.io, networking.k8s.io, policy, discovery.k8s.io]
+    - apiGroups: ["", apps, rbac.authorization.k8s.io, networking.k8s.io, policy, discovery.k8s.io, coordination.k8s.io]
       apiVersions: ["*"]
       operations: [CREATE, UPDATE, DELETE, CONNECT]
       resources: ["*/*"]
@@ -88,6 +88,9 @@ spec:
     expression: >-
       request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}" && request.operation == "UPDATE" &&
       request.resource.resource == "validatingwebhookconfigurations"
+  # Its leases say which replica writes, and how often each break-glass grant was used.
+  - name: leases
+    expression: request.resource.group == "coordination.k8s.io" && request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}"
   - name: components
     expression: >-
       request.userInfo.username.startsWith("system:serviceaccount:kube-system:") ||
@@ -100,7 +103,7 @@ spec:
     expression: request.userInfo.username == "{{ .Values.certificates.certManager.user }}" && request.resource.group == "" && request.resource.resource == "secrets"
   {{- end }}
   validations:
-  - expression: variables.administrator || variables.repairs || (request.resource.group != "admissionregistration.k8s.io" && variables.components){{ if eq .Values.certificates.source "certManager" }} || variables.certificates{{ end }}
+  - expression: variables.administrator || variables.repairs || variables.leases || (request.resource.group != "admissionregistration.k8s.io" && variables.components){{ if eq .Values.certificates.source "certManager" }} || variables.certificates{{ end }}
     messageExpression: >-
       "commitgate guards itself: " + request.userInfo.username + " may not change it. Next: act as a member of {{ .Values.selfProtection.adminGroup }}, on record."
     reason: Forbidden
