@@ -77,7 +77,10 @@ func TestReplicasCountUsesTogether(t *testing.T) {
 	if n, err := uses.Claim(t.Context(), "inc-8", 2, limit); err != nil || n != 3 {
 		t.Errorf("what the replica knows counts: %d, %v", n, err)
 	}
-	lease.Annotations["commitgate.dev/uses"], lease.ResourceVersion = "null", ""
+	if lease, err = leases.Get(t.Context(), "commitgate-grants", metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lease.Annotations["commitgate.dev/uses"] = "null"
 	if _, err := leases.Update(t.Context(), lease, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
