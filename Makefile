@@ -22,12 +22,16 @@ controlplane: ## a real Kubernetes control plane for tests and the demo, into bi
 sops: ## the real sops, which tests compare with, into bin/ (minutes the first time)
 	@test/sopstool/build/build.sh
 
+.PHONY: helm
+helm: # for the tests of a pipeline
+	@test/helm/build.sh
+
 .PHONY: demo
 demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=--once ends by itself
 	@go run ./test/demo $(ARGS)
 
 .PHONY: test
-test: tools build controlplane sops ## every test, also those against the real control plane
+test: tools build controlplane sops helm ## every test, also those against the real control plane
 	CI=1 go test -timeout 30m $(ARGS) ./...
 
 .PHONY: bench

@@ -58,7 +58,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetConfigSync, "CUD", "kpt.dev/resourcegroups", nil},
 		{v1alpha1.PresetConfigSync, "U", "kpt.dev/resourcegroups/status", nil},
 
-		{v1alpha1.PresetPipeline, "CUD", "secrets", (*judgement).helmRelease},
+		{v1alpha1.PresetPipeline, "CUD", "secrets", (*judgement).releaseOfPipeline},
 	}
 }
 
@@ -99,6 +99,47 @@ func (j *judgement) helmRelease() bool {
 		}
 	}
 	return true
+}
+
+// releaseOfPipeline holds for the Secrets of the releases that the configuration declares for this pipeline. Their content is Helm's own and cannot be
+// compared with anything. While the release is declared, its record is not marked as going, nor deleted while it is the one in force: what is
+// deleted for an uninstall would be refused one by one, and leave Helm with a release that it takes for half gone.
+func (j *judgement) releaseOfPipeline() bool {
+	if !j.helmRelease() {
+		return false
+	}
+	object := j.r.Object
+	if object == nil {
+		object = j.r.Old
+	}
+	labels := labelsOf(object)
+	name, _ := labels["name"].(string)
+	if rest, ok := strings.CutPrefix(j.key.Name, "sh.helm.release.v1."+name+".v"); !ok || name == "" || strings.Trim(rest, "0123456789") != "" {
+		return false
+	}
+	release, declared := j.releaseDeclared(j.key.Namespace, name)
+	switch j.r.Operation {
+	case Create:
+		return declared
+	case Update:
+		return !declared || release.Rollback || labels["status"] != "uninstalling" && labels["status"] != "uninstalled"
+	}
+	return !declared || release.Rollback || labels["status"] != "deployed"
+}
+
+// releaseDeclared finds a release of the agent among those that are rendered.
+func (j *judgement) releaseDeclared(namespace, name string) (manifest.Release, bool) {
+	for s := range j.snapshots() {
+		if s.Rendered == nil {
+			continue
+		}
+		for _, b := range s.Rendered.Builds {
+			if b.Owner.Agent == j.id.agent.Name && b.Release.Namespace == namespace && b.Release.Name == name {
+				return b.Release, true
+			}
+		}
+	}
+	return manifest.Release{}, false
 }
 
 // chartOfRelease holds for the HelmChart that helm-controller makes from a HelmRelease: NAMESPACE-NAME, of a declared release

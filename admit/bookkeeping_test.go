@@ -36,3 +36,40 @@ func TestFleetKeepsCopiesOfWhatItsGitReposSay(t *testing.T) {
 	w.want("any other Secret", request(fleet, nil, object(t, strings.ReplaceAll(values, "type: fleet.cattle.io/bundle-values/v1alpha1", "type: Opaque"))), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("somebody else's bundle", request(carol, nil, object(t, bundle)), Deny, v1alpha1.ReasonNotFromSyncAgent)
 }
+
+// Helm keeps its releases in Secrets whose content nothing can be compared with: who may write which is all there is to hold on to.
+func TestAPipelineKeepsTheReleasesThatAreItsOwn(t *testing.T) {
+	w := newWorld(t, strings.ReplaceAll(testConfig, "{name: argo, preset: ArgoCD", "{name: ci, preset: Pipeline"))
+	release := manifest.Release{Namespace: "shop", Name: "web"}
+	declare := func(release manifest.Release) {
+		w.Truth.Current = snapshot.New(snapshot.Parts{
+			Revisions: w.Truth.Current.Revisions, Types: w.types, Published: testTime.Add(-time.Minute),
+			Rendered: &manifest.Set{Builds: []*manifest.Build{{Owner: agent.Owner{Agent: "ci"}, Release: release}}},
+		}, nil)
+	}
+	declare(release)
+	ci := argo // the second agent of the configuration
+	record := func(status string, changes ...string) map[string]any {
+		text := `{apiVersion: v1, kind: Secret, type: helm.sh/release.v1, metadata: {name: sh.helm.release.v1.web.v1, namespace: shop,
+			labels: {owner: helm, name: web, version: "1", status: ` + status + `}}, data: {release: YQ==}}`
+		return object(t, strings.NewReplacer(changes...).Replace(text))
+	}
+	pending, deployed := record("pending-install"), record("deployed")
+	w.want("a new record", request(ci, nil, pending), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("its end", request(ci, pending, deployed), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("one out of the history", request(ci, record("superseded"), nil), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("of another release", request(ci, nil, record("deployed", "web", "other")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("in another namespace", request(ci, nil, record("deployed", "namespace: shop", "namespace: bar")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("under another's name", request(ci, nil, record("deployed", "name: web,", "name: db,")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("that is no record", request(ci, nil, record("deployed", "helm.sh/release.v1", "Opaque")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("the begin of an uninstall", request(ci, deployed, record("uninstalling")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("the record in force, deleted", request(ci, deployed, nil), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("by another agent", request(flux, nil, record("deployed")), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("by somebody", request(carol, nil, deployed), Deny, v1alpha1.ReasonNotFromSyncAgent)
+
+	declare(manifest.Release{Namespace: "shop", Name: "web", Rollback: true})
+	w.want("an uninstall after a failed install, where Git says so", request(ci, deployed, record("uninstalling")), Allow, v1alpha1.ReasonBookkeeping)
+	declare(manifest.Release{Namespace: "shop", Name: "db"})
+	w.want("an uninstall of what is declared no more", request(ci, deployed, record("uninstalling")), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("and its record", request(ci, deployed, nil), Allow, v1alpha1.ReasonBookkeeping)
+}

@@ -38,10 +38,10 @@ type about struct {
 func (a *about) id() unitID { return unitID{a.owner, a.part, a.root} }
 
 func (a *about) name() string {
-	if a.root != (file{}) {
-		return "root " + a.root.repository + ":" + string(a.root.path)
-	}
 	name := ownerKey(a.owner).String()
+	if a.root != (file{}) {
+		name = "root " + a.root.repository + ":" + string(a.root.path)
+	}
 	if a.part != "" {
 		name += " (" + a.part + ")"
 	}
@@ -84,6 +84,8 @@ type Build struct {
 	// Repository and Path are what it renders.
 	Repository string
 	Path       git.Path
+	// Release is the Helm release that the agent makes of it; zero if it makes none.
+	Release Release
 	// Objects in the order of the files.
 	Objects []*Object
 
@@ -102,6 +104,13 @@ type Build struct {
 	decrypts  bool           // the agent decrypts what SOPS encrypted
 	shapedBy  []git.Path     // files of the repository that shape the content of all objects: options, values files
 	unfollows Problems
+}
+
+// Release names a Helm release.
+type Release struct {
+	Namespace, Name string
+	// Rollback: what a failed install has made may be deleted again (--rollback-on-failure).
+	Rollback bool
 }
 
 // parsed is a file that was read.

@@ -99,6 +99,7 @@ func (u *bundleUnit) taken(r *renderer) string {
 func (u *bundleUnit) read(r *renderer, b *Build) error {
 	at := u.bundle.Dir
 	b.Repository, b.Path, b.shapedBy = at.repository, at.path, u.bundle.ShapedBy
+	b.Release = Release{Namespace: u.namespace, Name: u.release, Rollback: u.bundle.Options.Helm.Atomic}
 	if _, err := r.input(b, at); err != nil { // a file more may be a resource more
 		return err
 	}
@@ -438,7 +439,7 @@ func (u *bundleUnit) dress(r *renderer, o *Object) bool {
 		return true
 	}
 	hooks := helmHooks(o)
-	if len(hooks) > 0 && !slices.ContainsFunc(hooks, func(h string) bool { return h != "test" && h != "test-success" }) {
+	if onlyTests(hooks) {
 		return false // nobody runs them
 	}
 	o.Apply.Hook = len(hooks) > 0

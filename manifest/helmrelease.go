@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/strvals"
@@ -171,6 +170,7 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 	}
 	at := file{s.repository.Name, p}
 	b.Repository, b.Path, b.shaped = at.repository, at.path, true
+	b.Release = Release{Namespace: u.target, Name: u.release}
 	id, err := r.fileID(file{at.repository, join(p, "Chart.yaml")})
 	if err != nil {
 		return err
@@ -190,10 +190,7 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 		return err
 	}
 	if u.spec.Install.CreateNamespace && u.spec.TargetNamespace != "" {
-		b.documents = append(b.documents, &document{
-			content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": u.target, "labels": map[string]any{"name": u.target}}},
-			path:    u.self.at.Path, line: u.self.at.Line, implied: true,
-		})
+		b.documents = append(b.documents, namespaceOfRelease(u.target, u.self.at))
 	}
 	return u.postRender(r, b)
 }
@@ -273,7 +270,7 @@ func (u *helmUnit) dress(r *renderer, o *Object) bool {
 	case o.implied:
 		return true
 	case len(hooks) > 0 && u.spec.Install.DisableHooks,
-		len(hooks) > 0 && !u.spec.Test.Enable && !slices.ContainsFunc(hooks, func(h string) bool { return h != "test" && h != "test-success" }):
+		onlyTests(hooks) && !u.spec.Test.Enable:
 		return false
 	}
 	o.Apply.Hook = len(hooks) > 0

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,11 @@ func helmHooks(o *Object) []string {
 		}
 	}
 	return hooks
+}
+
+// onlyTests tells whether hooks are those of `helm test` and no others.
+func onlyTests(hooks []string) bool {
+	return len(hooks) > 0 && !slices.ContainsFunc(hooks, func(h string) bool { return h != "test" && h != "test-success" })
 }
 
 // postRender lets kustomize patch what the chart has made, as helm-controller does (internal/postrender); not what stands in crds/.

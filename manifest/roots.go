@@ -56,6 +56,10 @@ func (r *renderer) pathRoot(i int, root v1alpha1.Root, a *v1alpha1.Agent) {
 		return
 	}
 	at := file{root.Repository, p}
+	if root.Release != nil {
+		r.releaseRoot(at, a, root.Release)
+		return
+	}
 	r.add(&pathUnit{
 		agent: a,
 		self:  about{owner: agent.Owner{Agent: a.Name}, root: at, spec: string(a.Preset)},
@@ -180,7 +184,7 @@ func (r *renderer) readPath(b *Build, at file, preset v1alpha1.Preset) error {
 	}
 	chart, err := r.usesChart(at)
 	if err == nil && chart {
-		r.problem(Source{Repository: at.repository, Path: at.path}, "a chart, of which release and values are not known: make the agent's own object the root")
+		r.problem(Source{Repository: at.repository, Path: at.path}, "a chart, of which release and values are not known: %s", map[bool]string{true: "say them in the root's release", false: "make the agent's own object the root"}[preset == v1alpha1.PresetPipeline])
 		return errReported
 	}
 	has, err := r.hasKustomization(at)

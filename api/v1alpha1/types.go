@@ -285,6 +285,7 @@ type Override struct {
 
 // +kubebuilder:validation:XValidation:rule="has(self.path) != has(self.objects)",message="want either path or objects"
 // +kubebuilder:validation:XValidation:rule="!has(self.path) || has(self.repository)",message="repository is required with path"
+// +kubebuilder:validation:XValidation:rule="!has(self.release) || has(self.path)",message="a release is of the chart at path"
 
 // Root is where in Git some of the cluster is declared: a path of a repository, or an agent's object given word for word.
 type Root struct {
@@ -294,11 +295,36 @@ type Root struct {
 	Path string `json:"path,omitempty"`
 	// Agent names the agent that applies what the path holds; the only one if it is not set.
 	Agent string `json:"agent,omitempty"`
+	// Release says that path is the folder of a chart, of which a pipeline makes this release.
+	Release *Release `json:"release,omitempty"`
 	// Objects are agents' objects (a Flux Kustomization with its GitRepository, an Argo CD Application) that a
 	// bootstrap tool made outside Git, word for word.
 	// +kubebuilder:validation:items:XEmbeddedResource
 	// +kubebuilder:validation:items:XPreserveUnknownFields
 	Objects []runtime.RawExtension `json:"objects,omitempty"`
+}
+
+// Release is a Helm release that a pipeline makes: helm upgrade --install NAME PATH --namespace NAMESPACE --values FILE.
+type Release struct {
+	// Name of the release.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=53
+	Name string `json:"name"`
+	// Namespace of the release.
+	// +kubebuilder:validation:MinLength=1
+	Namespace string `json:"namespace"`
+	// ValuesFiles are files of the repository, by their paths from its root, in the order of --values.
+	ValuesFiles []string `json:"valuesFiles,omitempty"`
+	// CreateNamespace: the pipeline says --create-namespace.
+	CreateNamespace bool `json:"createNamespace,omitempty"`
+	// NoHooks: the pipeline says --no-hooks.
+	NoHooks bool `json:"noHooks,omitempty"`
+	// SkipCRDs: the pipeline says --skip-crds.
+	SkipCRDs bool `json:"skipCRDs,omitempty"`
+	// Tests: the pipeline runs helm test.
+	Tests bool `json:"tests,omitempty"`
+	// RollbackOnFailure: the pipeline says --rollback-on-failure (--atomic): what a failed install has made may be deleted again.
+	RollbackOnFailure bool `json:"rollbackOnFailure,omitempty"`
 }
 
 // Agent is a sync agent of this cluster.

@@ -162,8 +162,25 @@ func (v *invalids) roots(c *Config) {
 		if r.Agent != "" && !slices.ContainsFunc(s.Agents, func(a Agent) bool { return a.Name == r.Agent }) {
 			v.add(field+".agent", "%q: no such agent", r.Agent)
 		}
+		if r.Release != nil {
+			v.release(field+".release", s, r)
+		}
 		if r.Agent == "" && r.Path != "" && len(s.Agents) > 1 {
 			v.add(field+".agent", "required: there are %d agents", len(s.Agents))
+		}
+	}
+}
+
+func (v *invalids) release(field string, s *GateSpec, r Root) {
+	if r.Path == "" {
+		v.add(field, "of the chart at path, which is not set")
+	}
+	if r.Release.Name == "" || r.Release.Namespace == "" || len(r.Release.Name) > 53 {
+		v.add(field, "want name (of at most 53 characters) and namespace")
+	}
+	for _, a := range s.Agents {
+		if (a.Name == r.Agent || r.Agent == "" && len(s.Agents) == 1) && a.Preset != PresetPipeline {
+			v.add(field, "only of an agent with preset %s: the others say in Git what they release", PresetPipeline)
 		}
 	}
 }

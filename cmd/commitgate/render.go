@@ -151,10 +151,10 @@ func (p *treePrinter) build(b *manifest.Build, depth int) {
 	name := "root"
 	if b.Owner.Kind != "" {
 		name = b.OwnerKey().String()
-		if b.Part != "" {
-			name += ", " + b.Part
-		}
 		p.shown[b.OwnerKey()] = true
+	}
+	if b.Part != "" {
+		name += ", " + b.Part
 	}
 	if b.Repository == "" {
 		p.line(depth, "%s (%s): not followed", name, b.Owner.Agent)

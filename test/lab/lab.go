@@ -24,6 +24,7 @@ const (
 	Carol       = "carol@shop.example"
 	FluxUser    = "system:serviceaccount:flux-system:kustomize-controller"
 	ArgoCDUser  = "system:serviceaccount:argocd:argocd-application-controller"
+	RunnerUser  = "runner@shop.example" // a CI runner, where there is one
 	WebhookName = "gate.commitgate.dev"
 )
 
@@ -43,6 +44,8 @@ type Config struct {
 	WithoutCluster bool
 	// View also has the gate scan the cluster and serve its web view.
 	View bool
+	// Pipeline adds a CI runner, which makes the Helm release web of the chart in charts/web with the values of env/prod.yaml, and nothing else.
+	Pipeline bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -65,14 +68,16 @@ type Lab struct {
 
 	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
+	RunnerConfig                                                   string // of the CI runner
 
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
+	pipeline     bool
 	progress     func(part, what string, took time.Duration)
 }
 
 // Start builds a lab. The caller must Stop it.
 func Start(ctx context.Context, config Config) (*Lab, error) {
-	l := &Lab{Dir: config.Dir, progress: config.Progress}
+	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
@@ -163,10 +168,15 @@ func (l *Lab) startForge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []struct {
+	type step struct {
 		author *forge.Person
 		folder string
-	}{{l.Alice, "apps/shop"}, {l.Bob, "apps/payments"}} {
+	}
+	steps := []step{{l.Alice, "apps/shop"}, {l.Bob, "apps/payments"}}
+	if l.pipeline {
+		steps = append(steps, step{l.Bob, "charts/web"}, step{l.Alice, "env"})
+	}
+	for _, step := range steps {
 		files, err := seedFiles(step.folder)
 		if err != nil {
 			return err
@@ -242,6 +252,11 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if l.CarolConfig, err = l.Cluster.Kubeconfig("carol", carol); err != nil {
 		return err
 	}
+	if l.pipeline {
+		if err := l.addRunner(ctx); err != nil {
+			return err
+		}
+	}
 	gate, err := l.Cluster.ServiceAccount(ctx, "commitgate", "commitgate", "")
 	if err != nil {
 		return err
@@ -272,6 +287,19 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", "payments", source("apps/payments"))
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
 	return nil
+}
+
+// addRunner makes the CI runner: a user with every right that RBAC knows, as runners have them.
+func (l *Lab) addRunner(ctx context.Context) error {
+	runner, err := l.Cluster.User(RunnerUser)
+	if err != nil {
+		return err
+	}
+	if l.RunnerConfig, err = l.Cluster.Kubeconfig("runner", runner); err != nil {
+		return err
+	}
+	_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, "", "create", "clusterrolebinding", "runner", "--clusterrole=cluster-admin", "--user="+RunnerUser)
+	return err
 }
 
 // install applies a part of what users install: a folder of config/.
