@@ -63,7 +63,7 @@ func (u *releaseUnit) read(r *renderer, b *Build) error {
 	if u.release.CreateNamespace {
 		b.documents = append(b.documents, namespaceOfRelease(u.release.Namespace, u.self.at))
 	}
-	return r.helm(b, at, helmOptions{release: u.release.Name, namespace: u.release.Namespace, values: deepCopy(values), crds: !u.release.SkipCRDs})
+	return r.helm(b, at, helmOptions{Release: u.release.Name, Namespace: u.release.Namespace, Values: deepCopy(values), CRDs: !u.release.SkipCRDs})
 }
 
 // namespaceOfRelease is what Helm makes where it is told to, and the namespace is not there (helm, pkg/action/install.go).
