@@ -23,8 +23,8 @@ type Line struct {
 
 // Decode reads the record of a line.
 func (l Line) Decode() (Record, error) {
-	var r Record
-	if err := json.Unmarshal(l.Text, &r); err != nil {
+	r, err := ParseRecord(l.Text)
+	if err != nil {
 		return r, fmt.Errorf("%s:%d: %w", l.File, l.Number, err)
 	}
 	return r, nil

@@ -338,8 +338,8 @@ func (w *walk) record(line []byte) error {
 	if err := w.add(tlog.RecordHash(line)); err != nil {
 		return err
 	}
-	var r audit.Record
-	if err := json.Unmarshal(line, &r); err != nil {
+	r, err := audit.ParseRecord(line)
+	if err != nil {
 		return fmt.Errorf("altered: not a record: %w", err)
 	}
 	filter := w.Asked.filter()

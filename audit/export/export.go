@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/commitgate/commitgate/audit"
@@ -152,7 +153,8 @@ func Write(ctx context.Context, w io.Writer, logs []Log, filter audit.Filter, fo
 	}
 	var total Trailer
 	ranges := map[string]*LogRange{}
-	for done := range work(ctx, logs, filter, format, each != nil) {
+	var buffers pool
+	for done := range work(ctx, logs, filter, format, each != nil, &buffers) {
 		r := <-done
 		if r.err != nil {
 			return total, r.err
@@ -160,6 +162,7 @@ func Write(ctx context.Context, w io.Writer, logs []Log, filter audit.Filter, fo
 		if _, err := out.Write(r.out); err != nil {
 			return total, err
 		}
+		buffers.put(r.out)
 		total.add(r.stats)
 		for name, lr := range r.ranges {
 			ranges[name] = lr.join(ranges[name])
@@ -180,8 +183,22 @@ func Write(ctx context.Context, w io.Writer, logs []Log, filter audit.Filter, fo
 	return total, out.Flush()
 }
 
+// pool keeps the buffers of chunks for the next ones.
+type pool struct{ sync.Pool }
+
+// get returns an empty buffer.
+func (p *pool) get() []byte {
+	if b, ok := p.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return nil
+}
+
+// put takes a buffer back that nobody uses any more.
+func (p *pool) put(b []byte) { p.Put(&b) }
+
 // work reads the logs and hands out chunks; results come in order.
-func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, keep bool) <-chan chan result {
+func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, keep bool, buffers *pool) <-chan chan result {
 	workers := runtime.GOMAXPROCS(0)
 	ordered := make(chan chan result, 2*workers)
 	slots := make(chan struct{}, workers)
@@ -200,12 +217,13 @@ func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, k
 			}
 			slots <- struct{}{}
 			go func() {
-				done <- c.format(filter, format, keep)
+				done <- c.format(filter, format, keep, buffers.get())
+				buffers.put(c.text)
 				<-slots
 			}()
 			return true
 		}
-		var c chunk
+		c := chunk{text: buffers.get()}
 		var ends []int
 		flush := func() bool {
 			from := 0
@@ -214,7 +232,7 @@ func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, k
 				from = end
 			}
 			full := c
-			if c, ends = (chunk{}), nil; len(logs) == 1 {
+			if c, ends = (chunk{text: buffers.get()}), ends[:0]; len(logs) == 1 {
 				full.origin = logs[0].Origin
 			}
 			return len(full.lines) == 0 || hand(full, nil)
@@ -241,9 +259,9 @@ func work(ctx context.Context, logs []Log, filter audit.Filter, format Format, k
 }
 
 // format decodes, filters and formats the lines of a chunk.
-func (c chunk) format(filter audit.Filter, format Format, keep bool) (res result) {
+func (c chunk) format(filter audit.Filter, format Format, keep bool, out []byte) (res result) {
 	res.ranges = map[string]*LogRange{}
-	res.out = make([]byte, 0, len(c.text))
+	res.out = out
 	raw, _ := format.(rawFormat)
 	if keep || !filter.All() {
 		raw = nil
@@ -255,8 +273,9 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool) (res result
 			}
 			continue
 		}
-		var r audit.Record
-		if res.err = json.Unmarshal(line, &r); res.err != nil {
+		r, err := audit.ParseRecord(line)
+		if err != nil {
+			res.err = err
 			return res
 		}
 		if r.Writer != nil {
