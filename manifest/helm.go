@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"io/fs"
 	"slices"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -14,35 +15,16 @@ import (
 
 // helm renders a chart, and adds what it makes to the build.
 func (r *renderer) helm(b *Build, at file, o helmOptions) error {
-	tree, err := r.tree(at.repository)
-	if err != nil {
-		return err
-	}
 	o.KubeVersion = cmp.Or(o.KubeVersion, r.in.Kubernetes.Version)
 	o.APIVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.APIVersions)
-	with := digestOptions(o)
-	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
-		same, err := r.unchanged(old.rendered[at].inputs)
+	return r.renderFolder(b, folderJob{at: at, with: digestOptions(o), render: func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
+		a, err := r.do(tree, at.path, job{Helm: &helmJob{at.path, o}})
 		if err != nil {
-			return err
+			return nil, nil, r.refuse(Source{Repository: at.repository, Path: at.path}, err)
 		}
-		if same {
-			b.take(at, old.rendered[at])
-			return nil
-		}
-	}
-	a, err := r.do(tree, at.path, job{Helm: &helmJob{at.path, o}})
-	if err != nil {
-		return r.refuse(Source{Repository: at.repository, Path: at.path}, err)
-	}
-	made := &rendered{with: with, inputs: map[file]git.ID{}, docs: a.documents(a.Inputs)}
-	for _, p := range a.Inputs {
-		if err := r.recordInput(made.inputs, file{at.repository, p}); err != nil {
-			return err
-		}
-	}
-	b.take(at, made)
-	return nil
+		made.docs = a.documents(a.Inputs)
+		return a.Inputs, a, nil
+	}})
 }
 
 func digestOptions(o helmOptions) string {

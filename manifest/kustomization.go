@@ -19,70 +19,40 @@ func (r *renderer) kustomize(b *Build, at file) error { return r.kustomizeWith(b
 
 // kustomizeWith builds a folder as it would be with some files in the place of those in the tree (nil: taken away).
 func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) error {
-	tree, err := r.tree(at.repository)
-	if err != nil {
-		return err
-	}
-	with := digestFiles(files)
-	if old := r.previous[b.id]; old != nil && old.rendered[at] != nil && old.rendered[at].with == with {
-		same, err := r.unchanged(old.rendered[at].inputs)
-		if err != nil {
-			return err
-		}
-		if same {
-			b.take(at, old.rendered[at])
-			return nil
-		}
-	}
-	if len(files) > 0 {
-		tree = overlay{tree, files}
-	}
-	var docs []*document
-	var inputs []git.Path
-	made := &rendered{with: with, inputs: map[file]git.ID{}}
-	sources, err := r.encryptedSources(b, at, files)
-	switch {
-	case err != nil:
-		return err
-	case sources == nil:
-		docs, inputs, err = r.kustomizeTree(tree, at)
-	default:
-		docs, inputs, err = r.kustomizeSealed(tree, at, sources, made)
-	}
-	if err != nil {
-		return err
-	}
-	made.docs = docs
-	for _, p := range inputs {
-		if _, ok := files[string(p)]; ok {
-			continue // made from what is in spec and inputs already
-		}
-		if err := r.recordInput(made.inputs, file{at.repository, p}); err != nil {
-			return err
-		}
+	f := folderJob{at: at, with: digestFiles(files), files: files}
+	if b.decrypts {
+		f.with += " decrypted"
 	}
 	for _, name := range kustomizationNames {
-		if err := r.recordInput(made.inputs, file{at.repository, join(at.path, name)}); err != nil {
-			return err
-		}
+		f.looked = append(f.looked, join(at.path, name))
 	}
-	b.take(at, made)
-	return nil
+	f.render = func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
+		sources, err := r.encryptedSources(b, at, files)
+		if err != nil {
+			return nil, nil, err
+		}
+		if sources != nil {
+			var inputs []git.Path
+			made.docs, inputs, err = r.kustomizeSealed(tree, at, sources, made)
+			return inputs, nil, err // nothing of what was decrypted is kept
+		}
+		a, err := r.kustomizeTree(tree, at)
+		if err != nil {
+			return nil, nil, err
+		}
+		made.docs = a.documents(a.Inputs)
+		return a.Inputs, a, nil
+	}
+	return r.renderFolder(b, f)
 }
 
-// kustomizeTree builds a folder of a tree. inputs are the paths that were read or looked for.
-func (r *renderer) kustomizeTree(tree fs.FS, at file) (docs []*document, inputs []git.Path, err error) {
+// kustomizeTree builds a folder of a tree.
+func (r *renderer) kustomizeTree(tree fs.FS, at file) (*answer, error) {
 	a, err := r.do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
 	if err != nil {
-		return nil, nil, r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
+		return nil, r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
 	}
-	return a.documents(a.Inputs), a.Inputs, nil
-}
-
-func (r *renderer) recordInput(inputs map[file]git.ID, f file) error {
-	id, err := r.fileID(f)
-	inputs[f] = id
-	return err
+	return a, nil
 }
 
 // take adds what was rendered to the build.

@@ -23,6 +23,8 @@ type Input struct {
 	Limits       Limits                       // zero value: the defaults
 	// Engine runs charts, kustomizations, substitutions and templates. Without one, what needs it is an error.
 	Engine Engine
+	// Keep keeps what kustomizations and charts render to; nil keeps nothing.
+	Keep Keep
 	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
 	// API versions; those of CRDs in Git are always added.
 	Kubernetes Kubernetes

@@ -404,7 +404,7 @@ func sourcesIn(content map[string]any, dir string, into map[git.Path]sops.Format
 // kustomizeSealed builds a folder with its encrypted sources decrypted, and takes out of what is made all that holds something of their values:
 // what differs where it is built with decoys. That goes first: what is wrong with it can be told.
 func (r *renderer) kustomizeSealed(tree fs.FS, at file, sources *encryptedSources, made *rendered) ([]*document, []git.Path, error) {
-	decoys, _, err := r.kustomizeTree(overlay{tree, sources.decoys}, at)
+	decoys, err := r.kustomizeTree(overlay{tree, sources.decoys}, at)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -418,7 +418,7 @@ func (r *renderer) kustomizeSealed(tree fs.FS, at file, sources *encryptedSource
 		return nil, nil, r.refuse(place, err)
 	}
 	docs := a.documents(a.Inputs)
-	unknown, err := r.in.Decryption.sealDifferences(docs, decoys, hex.EncodeToString(sources.mark.Sum(nil))[:16], !sources.closed)
+	unknown, err := r.in.Decryption.sealDifferences(docs, decoys.documents(nil), hex.EncodeToString(sources.mark.Sum(nil))[:16], !sources.closed)
 	if err != nil {
 		r.problem(place, "%v", err)
 		return nil, nil, errReported

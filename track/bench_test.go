@@ -4,10 +4,27 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/track"
+	"github.com/commitgate/commitgate/worker"
 )
+
+const childMode = "render-worker"
+
+// The benchmarks render in processes as the gate does: this program is their child too.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == childMode {
+		os.Exit(worker.Main())
+	}
+	os.Exit(m.Run())
+}
 
 // BenchmarkPush is what a push of one file costs from the fetch to the truth, by the size of the repository: it must grow with the change.
 func BenchmarkPush(b *testing.B) {
@@ -55,6 +72,152 @@ func BenchmarkRestart(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkRestartRendered is a restart where everything is rendered by kustomize, in processes: with what was rendered before, as a part of
+// what it takes without.
+func BenchmarkRestartRendered(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("kustomizations=%d", n), func(b *testing.B) {
+			w := newWorld(b)
+			w.publish(w.alice, "fill", overlays(n))
+			engine := processes(b)
+			start := func() time.Duration {
+				began := time.Now()
+				cfg := w.config(nil)
+				cfg.Engine = engine
+				tr := ok[*track.Tracker](b)(track.New(cfg))
+				defer w.stop(tr)
+				if err := tr.Once(b.Context()); tr.Truth().Current == nil || tr.Truth().Current.Len() != 1+10*n {
+					b.Fatalf("the error is %v, the status %+v", err, tr.Status())
+				}
+				return time.Since(began)
+			}
+			start()
+			w.forge.SetDown(true)
+			var cold, warm time.Duration
+			for b.Loop() {
+				if err := os.Remove(filepath.Join(w.dir, "rendered")); err != nil {
+					b.Fatal(err)
+				}
+				cold += start()
+				warm += start()
+			}
+			b.ReportMetric(cold.Seconds()/float64(b.N), "s-without")
+			b.ReportMetric(warm.Seconds()/float64(b.N), "s-with")
+			b.ReportMetric(warm.Seconds()/cold.Seconds(), "with/without")
+		})
+	}
+}
+
+// processes is the engine of the gate.
+func processes(b *testing.B) manifest.Engine {
+	self := ok[string](b)(os.Executable())
+	p := worker.NewPool(worker.Config{Command: self, Args: []string{self, childMode}})
+	b.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// overlays are n folders, each with a kustomization that makes ten objects.
+func overlays(n int) map[string]string {
+	files := map[string]string{}
+	for i := range n {
+		dir := fmt.Sprintf("apps/app%d/", i)
+		files[dir+"kustomization.yaml"] = fmt.Sprintf("resources: [config.yaml, workload.yaml]\nnamespace: ns%d\nimages: [{name: registry.test/app, newTag: \"%d\"}]\n"+
+			"labels: [{pairs: {team: t%d}}]\nconfigMapGenerator: [{name: generated, literals: [color=red]}]\n", i, i, i%7)
+		var config strings.Builder
+		for j := range 7 {
+			fmt.Fprintf(&config, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: config%d}\ndata: {key: value, file: \"%s\"}\n", j, strings.Repeat("a line of a file. ", 20))
+		}
+		files[dir+"config.yaml"] = config.String()
+		files[dir+"workload.yaml"] = "apiVersion: v1\nkind: Service\nmetadata: {name: app}\nspec: {selector: {app: a}, ports: [{port: 80, targetPort: http}]}\n---\n" + deployment("app", "1")
+	}
+	return files
+}
+
+func deployment(name, value string) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s, labels: {app: a, part-of: shop}}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: a}}
+  template:
+    metadata: {labels: {app: a, part-of: shop}, annotations: {checksum: %[2]q}}
+    spec:
+      serviceAccountName: app
+      securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+      containers:
+      - name: app
+        image: registry.test/app:1
+        args: [--listen=:8080, --log-level=info]
+        env: [{name: MODE, value: production}, {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
+        ports: [{name: http, containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /ready, port: http}, periodSeconds: 5}
+        resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {memory: 128Mi}}
+        securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}, readOnlyRootFilesystem: true}
+        volumeMounts: [{name: config, mountPath: /etc/app}]
+      volumes: [{name: config, configMap: {name: config}}]
+`, name, value)
+}
+
+// BenchmarkMemory is what the truth of n distinct objects takes, with 50 revisions kept, against the bytes of what is declared.
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprintf("objects=%d", n), func(b *testing.B) {
+			w := newWorld(b)
+			declared := w.deployments(n)
+			for b.Loop() {
+				before := heap()
+				tr := w.start(nil)
+				w.once(tr)
+				for i := range 50 {
+					w.publish(w.alice, "change", map[string]string{"apps/cart.yaml": configMap("cart", fmt.Sprint(i))})
+					w.once(tr)
+				}
+				if truth := tr.Truth(); truth.Current.Len() != n+1 || len(truth.Recent) != 50 {
+					b.Fatalf("%d objects, %d revisions before", truth.Current.Len(), len(truth.Recent))
+				}
+				live := heap() - before
+				b.ReportMetric(float64(live)/(1<<20), "MiB-live")
+				b.ReportMetric(float64(resident())/(1<<20), "MiB-resident")
+				b.ReportMetric(float64(live)/float64(declared), "live/declared")
+				w.stop(tr)
+			}
+		})
+	}
+}
+
+// deployments writes n Deployments, ten to a file, and returns how many bytes they have.
+func (w *world) deployments(n int) int {
+	files, size := map[string]string{}, 0
+	for i := 0; i < n; i += 10 {
+		var file strings.Builder
+		for j := range 10 {
+			file.WriteString("---\n" + strings.Replace(deployment(fmt.Sprintf("app-%d", i+j), fmt.Sprint(i+j)), "metadata: {", "metadata: {namespace: shop, ", 1))
+		}
+		files[fmt.Sprintf("apps/d%d/a%d.yaml", i/1000, i)] = file.String()
+		size += file.Len()
+	}
+	w.publish(w.alice, "fill", files)
+	return size
+}
+
+// heap is what is reachable, in bytes.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC() // finalizers, and what pools let go of
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// resident is what the process holds of the machine's memory after it gave back what it can, in bytes.
+func resident() uint64 {
+	debug.FreeOSMemory()
+	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64() - sample[1].Value.Uint64()
 }
 
 // fill writes n objects, ten to a folder.

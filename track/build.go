@@ -23,6 +23,7 @@ type builder struct {
 	definitions func() map[string]map[string]any
 	engine      manifest.Engine
 	decryption  *manifest.Decryption
+	keep        manifest.Keep // nil keeps nothing
 }
 
 // defined are the CRDs of the moment.
@@ -65,7 +66,7 @@ func (e *stageError) Unwrap() error { return e.err }
 
 // build renders, compiles and indexes what the sources declare. prev is what was built before, nil at first.
 func (b *builder) build(ctx context.Context, prev *built, sources map[string]*source, now time.Time) (*built, error) {
-	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption}
+	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption, Keep: b.keep}
 	a := &assembly{ctx: ctx, sources: sources, defined: b.defined()}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
 	if prev != nil {

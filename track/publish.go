@@ -224,6 +224,11 @@ func (t *Tracker) swap(next *built) {
 	t.warn(next)
 	t.current = next
 	t.truth.Store(truth)
+	if t.kept != nil {
+		if err := t.kept.tidy(); err != nil {
+			t.cfg.Log.Warn("the cache of what is rendered could not be written anew", "err", err)
+		}
+	}
 }
 
 // warn tells once what a revision asks for and what is not followed: what it brings is not declared.

@@ -52,7 +52,8 @@ type Config struct {
 	Repositories []v1alpha1.TrustedRepository
 	// Dir is where mirrors and state are kept, durable and for this process alone.
 	Dir string
-	// CacheKey authenticates the caches of verified commits in Dir (signing.Authority.UseCache). It must come from elsewhere than Dir; nil is no cache.
+	// CacheKey authenticates the caches in Dir: of verified commits (signing.Authority.UseCache), and of what they render to. It must come from elsewhere
+	// than Dir; nil is no cache.
 	CacheKey []byte
 	// Mirror says how to reach a repository; nil means without credentials.
 	Mirror func(repository string) mirror.Options
@@ -86,7 +87,8 @@ type Tracker struct {
 	state    state // as it is on disk
 	lock     *os.File
 	builder  *builder
-	current  *built // what the truth was made from; nil until there is one
+	kept     *keptFile // nil without a key
+	current  *built    // what the truth was made from; nil until there is one
 	failed   failure
 	restored bool
 	began    time.Time // the last round
@@ -126,6 +128,12 @@ func New(cfg Config) (*Tracker, error) {
 		return nil, errors.Join(err, t.Close())
 	}
 	var errs []error
+	if cfg.CacheKey != nil {
+		if t.kept, err = openKept(filepath.Join(cfg.Dir, "rendered"), cfg.CacheKey, cfg.Log); err != nil {
+			return nil, errors.Join(err, t.Close())
+		}
+		t.builder.keep = t.kept
+	}
 	for _, spec := range cfg.Repositories {
 		r, err := t.newRepository(spec)
 		if err != nil {
@@ -205,6 +213,9 @@ func (t *Tracker) Close() error {
 	var errs []error
 	for _, r := range t.repos {
 		errs = append(errs, r.mirror.Close())
+	}
+	if t.kept != nil {
+		errs = append(errs, t.kept.close())
 	}
 	if t.lock != nil {
 		errs = append(errs, t.lock.Close())

@@ -64,7 +64,7 @@ on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says 
 	f.DurationVar(&o.drain, "drain", 5*time.Second, "how long to go on answering after SIGTERM, unready, so that nobody new is sent here when the port closes")
 	f.StringVar(&o.clientCA, "client-ca", "", "certificates, watched for changes, that may have signed the API server's client certificate; with it, nobody else is answered")
 	f.StringSliceVar(&o.names, "tls-name", []string{"localhost", "127.0.0.1"}, "DNS names and IP addresses of the certificate that the own authority issues")
-	f.StringVar(&o.verifiedKey, "verified-key", "", "file with 32 secret bytes or more, not under --data: remember verified commits across restarts, authenticated with it")
+	f.StringVar(&o.verifiedKey, "verified-key", "", "file with 32 secret bytes or more, not under --data: remember verified commits, and what they render to, across restarts, authenticated with it")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster to watch owners in (default the cluster that the gate runs in)")
 	f.BoolVar(&o.noCluster, "no-cluster", false, "watch no cluster: owners are known from reviews only")
 	f.BoolVar(&o.status, "status", true, "write the status of the custom resources, of the replicas the one that holds the Lease commitgate-status, and Events of refusals")
