@@ -88,9 +88,11 @@ type Repository struct {
 	Signers   []string   `json:"signers"`
 	Committed *time.Time `json:"committed,omitempty"`
 	// Head is the tip that was last fetched, Heard when the host last answered.
-	Head       git.ID     `json:"head,omitempty"`
-	Heard      *time.Time `json:"heard,omitempty"`
-	FetchError string     `json:"fetchError,omitempty"`
+	Head  git.ID     `json:"head,omitempty"`
+	Heard *time.Time `json:"heard,omitempty"`
+	// IntervalSeconds is how often it is fetched without being told to.
+	IntervalSeconds int64  `json:"intervalSeconds"`
+	FetchError      string `json:"fetchError,omitempty"`
 	// Refused says at which stage and why what was fetched is not the truth.
 	Refused string `json:"refused,omitempty"`
 }

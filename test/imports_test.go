@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"snapshot", "live", "track"},                                            // truth
 	{"breakglass", "admit"},                                                  // verdict
 	{"audit"},                                                                // memory
-	{"authority", "webhook", "dryrun", "watch", "hook", "lease", "watchdog", "status", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
+	{"authority", "webhook", "dryrun", "watch", "hook", "lease", "watchdog", "status", "doctor", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
 	{"cmd", "test"}, // programs
 }
 
@@ -39,7 +39,7 @@ var doors = map[string][]string{
 	"golang.org/x/crypto/ssh":             {"signing", "mirror", "test"},
 	"github.com/sigstore/sigstore-go":     {"signing", "test"},
 	"github.com/digitorus/pkcs7":          {"signing", "test"},
-	"k8s.io/client-go":                    {"watch", "dryrun", "scan", "controller", "account", "manifest", "lease", "watchdog", "cmd", "test"},
+	"k8s.io/client-go":                    {"watch", "dryrun", "scan", "controller", "account", "manifest", "lease", "watchdog", "doctor", "cmd", "test"},
 	"sigs.k8s.io/controller-runtime":      {"controller", "watch", "cmd", "test"},
 	"github.com/prometheus/client_golang": {"webhook", "track", "mirror", "audit", "scan", "breakglass", "policy", "cmd", "test", "watch", "watchdog", "controller"},
 	"github.com/minio/minio-go":           {"audit"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -78,6 +79,8 @@ func (s *self) repositories() []status.Repository {
 	current := s.g.tracker.Truth().Current
 	for _, t := range s.g.tracker.Status() {
 		row := status.Repository{Name: t.Repository, Branch: t.Branch, Signers: []string{}, Head: t.Head, Heard: moment(t.Heard), FetchError: t.FetchError}
+		interval := cmp.Or(s.interval(t.Repository), v1alpha1.DefaultInterval)
+		row.IntervalSeconds = int64(interval.Seconds())
 		if t.Refused != nil {
 			row.Refused = fmt.Sprintf("%s, %s: %s", t.Refused.Commit.Short(), t.Refused.Stage, t.Refused.Why)
 		}
@@ -91,6 +94,16 @@ func (s *self) repositories() []status.Repository {
 		out = append(out, row)
 	}
 	return out
+}
+
+// interval is the configured one of a repository, 0 if it has none.
+func (s *self) interval(repository string) time.Duration {
+	for _, r := range s.cfg.Repositories {
+		if r.Name == repository {
+			return r.Spec.Interval.Duration
+		}
+	}
+	return 0
 }
 
 func (s *self) audit() status.Audit {

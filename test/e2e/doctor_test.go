@@ -1,0 +1,87 @@
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/commitgate/commitgate/authority"
+	"github.com/commitgate/commitgate/test/lab"
+)
+
+// examined runs the doctor and returns what it found, by state.
+func examined(t *testing.T, l *lab.Lab, want int, args ...string) map[string]string {
+	t.Helper()
+	text := run(t, l, want, append([]string{"doctor", "-o", "json"}, args...)...)
+	var findings []struct{ Check, State, What, Do string }
+	check(t, json.Unmarshal([]byte(text), &findings))
+	out := map[string]string{}
+	for _, f := range findings {
+		out[f.State] += f.Check + ": " + f.What + "\n"
+	}
+	return out
+}
+
+// Whoever is on call asks the doctor, and reads what is wrong: also when half of the installation does not answer.
+func TestDoctor(t *testing.T) {
+	ctx := t.Context()
+	l := startWith(t, lab.Config{Repair: true})
+	_, err := l.Flux.Sync(ctx)
+	check(t, err)
+	all := []string{"--kubeconfig", l.AdminConfig, "--probe", l.Gate.Probes()}
+
+	found := examined(t, l, 0, all...)
+	for _, words := range []string{"Kubernetes v1.36", "grants.commitgate.dev", "asks the gate about everything", "issued by what the caBundle holds", "commitgate-guards-itself",
+		"may read what it needs", "away from the API server", "signed by", "5 objects are as they were installed", "flux asked for something"} {
+		if !strings.Contains(found["ok"], words) {
+			t.Errorf("not found well: %q\n%v", words, found)
+		}
+	}
+	status, code, err := l.Gate.Run(ctx, append([]string{"status"}, all...)...)
+	check(t, err)
+	if code > 1 { // 1 where the disk of whoever runs this is nearly full
+		t.Errorf("exit status %d", code)
+	}
+	for _, words := range []string{"mode Enforce", "repository infra", "bob@shop.example", "as installed", "yes"} {
+		if !strings.Contains(status, words) {
+			t.Errorf("status does not say %q:\n%s", words, status)
+		}
+	}
+
+	// The API server is made to believe somebody else, and asks about less.
+	other, err := authority.New(time.Now())
+	check(t, err)
+	foreign := base64.StdEncoding.EncodeToString(authority.Bundle{other}.CertPEM())
+	_, err = guardian(t, l, "patch", "validatingwebhookconfiguration", "commitgate", "--type=json",
+		`--patch=[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "`+foreign+`"}, {"op": "replace", "path": "/webhooks/0/rules/0/resources", "value": ["pods"]}]`)
+	check(t, err)
+	found = examined(t, l, 1, all...)
+	for _, words := range []string{"leave something out", "does not believe its certificate"} {
+		if !strings.Contains(found["broken"], words) {
+			t.Errorf("not found broken: %q\n%v", words, found)
+		}
+	}
+	check(t, l.Eventually(ctx, func(ctx context.Context) error { // put back
+		if n, err := l.Gate.Metric(ctx, `gate_registration_objects{state="sound"}`); err != nil || n != "5" {
+			return fmt.Errorf("%q sound (%v)", n, err)
+		}
+		return nil
+	}))
+
+	// Without the gate the rest is examined all the same; without the cluster, too.
+	check(t, l.Gate.Kill())
+	found = examined(t, l, 3, all...)
+	if !strings.Contains(found["unknown"], "does not say how it is") || !strings.Contains(found["ok"], "asks the gate about everything") {
+		t.Errorf("with the gate down: %v", found)
+	}
+	run(t, l, 3, append([]string{"status"}, all...)...)
+	check(t, l.Gate.Start(ctx))
+	found = examined(t, l, 0, "--probe", l.Gate.Probes())
+	if !strings.Contains(found["ok"], "signed by") {
+		t.Errorf("without a cluster: %v", found)
+	}
+}
