@@ -63,6 +63,7 @@ const (
 	TypeRecovered  Type = "log.recovered"       // a torn tail was cut at start; nothing acknowledged was lost
 	TypeShard      Type = "log.shard"           // a new shard began
 	TypePruned     Type = "log.pruned"          // a shard was removed under the stated retention
+	TypeConfigured Type = "gate.configured"     // another configuration is gone by from now on
 	TypeClock      Type = "clock.stepped"       // the wall clock jumped against the monotonic one
 )
 

@@ -25,7 +25,7 @@ func controlMap() []Control {
 	}
 	refused := func(r *Record) bool { return change(r) && r.Decision.Outcome != "allow" }
 	health := func(r *Record) bool {
-		return slices.Contains([]Type{TypeStart, TypeStop, TypeHeartbeat, TypeRecovered, TypeShard, TypePruned, TypeClock}, r.Type)
+		return slices.Contains([]Type{TypeStart, TypeStop, TypeHeartbeat, TypeRecovered, TypeShard, TypePruned, TypeClock, TypeConfigured}, r.Type)
 	}
 	rules := func(r *Record) bool {
 		return slices.Contains([]Type{TypePolicies, TypeSigners, TypePublished, TypeRefused}, r.Type)

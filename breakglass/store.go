@@ -38,15 +38,15 @@ type Counter interface {
 
 // Store holds the grants that the cluster shows, counts their uses, and remembers counts and ends across restarts. It is safe for concurrent use.
 type Store struct {
-	authority *Authority
-	file      string // of what is kept; "" keeps it in memory
-	counter   Counter
+	file    string // of what is kept; "" keeps it in memory
+	counter Counter
 
-	mu     sync.Mutex // guards what follows; held while something is made durable
-	kept   kept
-	grants map[string]*Grant // good ones, by name
-	shown  map[string]bool   // the names that the cluster shows, of good grants and others
-	set    atomic.Pointer[Set]
+	mu        sync.Mutex // guards what follows; held while something is made durable
+	authority *Authority
+	kept      kept
+	grants    map[string]*Grant          // good ones, by name
+	shown     map[string]*v1alpha1.Grant // what the cluster shows, good ones and others
+	set       atomic.Pointer[Set]
 }
 
 // kept is what outlives a restart: a line for each grant that was ever good here. People sign them by hand, so it stays small, and nothing is ever
@@ -72,7 +72,7 @@ func (k kept) clone() kept {
 // Open reads what was kept in a folder, which is made if it is missing; "" keeps it in memory. A file that is damaged is an error: going on without it
 // could let a grant be used again.
 func Open(authority *Authority, dir string) (*Store, error) {
-	s := &Store{authority: authority, kept: kept{Schema: 1, Uses: map[string]int{}}, grants: map[string]*Grant{}, shown: map[string]bool{}}
+	s := &Store{authority: authority, kept: kept{Schema: 1, Uses: map[string]int{}}, grants: map[string]*Grant{}, shown: map[string]*v1alpha1.Grant{}}
 	s.publish()
 	if dir == "" {
 		return s, nil
@@ -98,11 +98,31 @@ func Open(authority *Authority, dir string) (*Store, error) {
 // Observe takes up a grant as the cluster shows it. The error says why it opens nothing. A revocation is for good: a grant that is brought again
 // without it stays revoked.
 func (s *Store) Observe(g *v1alpha1.Grant, now time.Time) error {
-	good, err := s.authority.Judge(g, now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.publish()
-	s.shown[g.Name] = true
+	s.shown[g.Name] = g
+	return s.observe(g, now)
+}
+
+// Trust replaces who may sign, nil is nobody, and judges anew what the cluster shows. Counts and ends stay.
+func (s *Store) Trust(a *Authority, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.publish()
+	s.authority = a
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(s.shown)) {
+		if err := s.observe(s.shown[name], now); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// observe judges a grant. mu is held.
+func (s *Store) observe(g *v1alpha1.Grant, now time.Time) error {
+	good, err := s.authority.Judge(g, now)
 	delete(s.grants, g.Name)
 	if err != nil {
 		return err
@@ -151,7 +171,7 @@ func (s *Store) Listed() error {
 	defer s.publish()
 	var gone []string
 	for name := range s.kept.Uses {
-		if !s.shown[name] {
+		if s.shown[name] == nil {
 			gone = append(gone, name)
 		}
 	}

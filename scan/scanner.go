@@ -43,7 +43,8 @@ var ErrNoTruth = errors.New("no revision has been verified yet")
 type Config struct {
 	// Cluster is the API server, with list on whatever is to be looked at.
 	Cluster *rest.Config
-	Gate    *admit.Gate
+	// Gate must return what judges now.
+	Gate func() *admit.Gate
 	// Truth must return what the gate believes now.
 	Truth func() *snapshot.Truth
 	// Namespace limits a scan to one namespace; "" is the whole cluster.
@@ -145,7 +146,7 @@ func (s *Scanner) Once(ctx context.Context) (*Result, error) {
 		return nil, ErrNoTruth
 	}
 	p := &pass{
-		scanner: s, judge: &Judge{Gate: s.cfg.Gate, Truth: truth, Now: s.cfg.Now()},
+		scanner: s, judge: &Judge{Gate: s.cfg.Gate(), Truth: truth, Now: s.cfg.Now()},
 		nodes: make(map[manifest.Key]node), seen: make(map[*snapshot.Entry]bool), listed: make(map[schemaKind]bool),
 		result: &Result{Began: s.cfg.Now(), Revisions: make(map[string]git.ID), Counts: make(map[Group]int), Unread: make(map[string]string)},
 	}

@@ -73,7 +73,7 @@ func (v *view) overview(w http.ResponseWriter, r *http.Request) {
 			data.Grants = append(data.Grants, g)
 		}
 	}
-	for _, e := range v.Gate.Spec.Exemptions {
+	for _, e := range v.Gate().Spec.Exemptions {
 		if e.EndsSoon(now, v1alpha1.ExemptionNotice) && !e.Ended(now) {
 			data.Ending = append(data.Ending, e)
 		}
@@ -110,7 +110,7 @@ func (v *view) exceptions(w http.ResponseWriter, _ *http.Request) {
 		Grants     []breakglass.Standing
 		Exemptions []exemption
 	}{BreakGlass: v.Grants != nil, Grants: v.grants(now)}
-	for _, e := range v.Gate.Spec.Exemptions {
+	for _, e := range v.Gate().Spec.Exemptions {
 		data.Exemptions = append(data.Exemptions, exemption{e, e.Ended(now), e.EndsSoon(now, v1alpha1.ExemptionNotice)})
 	}
 	v.show(w, http.StatusOK, "exceptions", "Exceptions", data)

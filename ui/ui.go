@@ -34,7 +34,7 @@ var pages embed.FS
 
 // Sources are where the pages come from. All but the first four may be nil.
 type Sources struct {
-	Gate         *v1alpha1.Gate
+	Gate         func() *v1alpha1.Gate // as it is now
 	Repositories func() []track.Status
 	Truth        func() *snapshot.Truth
 	// AuditLog is the folder of this replica's audit log.
@@ -126,7 +126,7 @@ func (v *view) ours(host string) bool {
 func (v *view) show(w http.ResponseWriter, code int, name, title string, data any) {
 	var b bytes.Buffer
 	err := v.pages[name].ExecuteTemplate(&b, "layout.html", map[string]any{
-		"Page": name, "Title": title, "Gate": v.Gate.Name, "Cluster": v.Gate.Spec.Cluster, "Mode": v.mode(), "Now": v.Now(), "Data": data,
+		"Page": name, "Title": title, "Gate": v.Gate().Name, "Cluster": v.Gate().Spec.Cluster, "Mode": v.mode(), "Now": v.Now(), "Data": data,
 	})
 	if err != nil {
 		v.Log.Error("a page of the web view cannot be made", "page", name, "err", err)
@@ -143,10 +143,10 @@ func (v *view) problem(w http.ResponseWriter, code int, what string) {
 }
 
 func (v *view) mode() v1alpha1.Mode {
-	if v.Gate.Spec.Mode == "" {
+	if v.Gate().Spec.Mode == "" {
 		return v1alpha1.ModeEnforce
 	}
-	return v.Gate.Spec.Mode
+	return v.Gate().Spec.Mode
 }
 
 // functions are what the pages can do beside showing.

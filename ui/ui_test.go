@@ -91,9 +91,11 @@ func newSources(t *testing.T) Sources {
 	}
 	expires := metav1.NewTime(now.Add(48 * time.Hour))
 	return Sources{
-		Gate: &v1alpha1.Gate{ObjectMeta: metav1.ObjectMeta{Name: "production"}, Spec: v1alpha1.GateSpec{
-			Cluster: "eu-1", Exemptions: []v1alpha1.Exemption{{Name: "autoscaler", Reason: "replicas are its own", Fields: []string{"spec.replicas"}, Expires: &expires}},
-		}},
+		Gate: func() *v1alpha1.Gate {
+			return &v1alpha1.Gate{ObjectMeta: metav1.ObjectMeta{Name: "production"}, Spec: v1alpha1.GateSpec{
+				Cluster: "eu-1", Exemptions: []v1alpha1.Exemption{{Name: "autoscaler", Reason: "replicas are its own", Fields: []string{"spec.replicas"}, Expires: &expires}},
+			}}
+		},
 		Repositories: func() []track.Status {
 			return []track.Status{{Repository: "infra", Branch: "main", Published: commit, Heard: now.Add(-3 * time.Second),
 				Refused: &track.Refusal{Repository: "infra", Commit: "beef", Stage: track.StageVerify, Why: "nobody signed it", Since: now}}}

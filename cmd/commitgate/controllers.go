@@ -33,9 +33,10 @@ func (g *gate) showInCluster(cfg *v1alpha1.Config, o serveOptions) (*controller.
 		return nil, err
 	}
 	state := func() controller.State {
-		s := controller.State{Config: cfg, Repositories: g.tracker.Status(), Truth: g.tracker.Truth()}
-		if g.grants != nil {
-			s.Grants = g.grants.keeper.store.Set()
+		now := g.now()
+		s := controller.State{Config: now.cfg, Repositories: now.tracker.Status(), Truth: now.tracker.Truth(), Grants: g.grants.keeper.store.Set()}
+		if why := g.invalid.Load(); why != nil {
+			s.Invalid = *why
 		}
 		return s
 	}

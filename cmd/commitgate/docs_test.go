@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/commitgate/commitgate/audit/outcome"
-	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/controller"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/watchdog"
@@ -82,16 +81,13 @@ func TestMetricsDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream := outcome.NewHandler(outcome.HandlerConfig{})
-	grants, err := breakglass.Open(nil, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Those of the scan are there with --scan-interval, those of the registration with --registration, those of outcomes with --audit-stream-token, those of grants with breakGlass, those of Events with a cluster.
+	// Those of the scan are there with --scan-interval, those of the registration with --registration, those of outcomes with --audit-stream-token, those of Events with a cluster.
 	guard, err := watchdog.New(watchdog.Config{Cluster: &rest.Config{}, Registration: "../../config/policy/guard.yaml"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := slices.Concat(newTestGate(t).collectors, scanner.Metrics(), guard.Metrics(), stream.Metrics(), []prometheus.Collector{newGrantMetrics(grants)}, new(controller.Events).Metrics())
+	gate := newTestGate(t)
+	own := slices.Concat(gate.collectors, gate.now().collectors, scanner.Metrics(), guard.Metrics(), stream.Metrics(), new(controller.Events).Metrics())
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of the probe address tells, beside the metrics of the Go runtime and the process. Labels are bounded by the configuration and by\n" +
 		"lists of words; no label ever holds the name of an object or a user. Generated from the gate itself.\n\n| metric | labels | meaning |\n|---|---|---|\n")

@@ -194,12 +194,12 @@ func whatIsExempt(e *v1alpha1.Exemption) string {
 const exemptionTick = time.Minute
 
 // watchExemptions warns in the log once of each exemption that is about to end, and once when it has ended, until the context ends.
-func watchExemptions(ctx context.Context, exemptions []v1alpha1.Exemption, log *slog.Logger) {
+func watchExemptions(ctx context.Context, exemptions func() []v1alpha1.Exemption, log *slog.Logger) {
 	tick := time.NewTicker(exemptionTick)
 	defer tick.Stop()
-	told := make([]string, len(exemptions))
+	told := map[string]string{}
 	for {
-		tellExemptions(exemptions, told, time.Now(), log)
+		tellExemptions(exemptions(), told, time.Now(), log)
 		select {
 		case <-ctx.Done():
 			return
@@ -208,13 +208,13 @@ func watchExemptions(ctx context.Context, exemptions []v1alpha1.Exemption, log *
 	}
 }
 
-// tellExemptions logs the state of the exemptions where it is another than was told.
-func tellExemptions(exemptions []v1alpha1.Exemption, told []string, now time.Time, log *slog.Logger) {
-	for i, r := range standExemptions(exemptions, now, v1alpha1.ExemptionNotice) {
-		if r.State == told[i] {
+// tellExemptions logs the state of the exemptions where it is another than was told, by name.
+func tellExemptions(exemptions []v1alpha1.Exemption, told map[string]string, now time.Time, log *slog.Logger) {
+	for _, r := range standExemptions(exemptions, now, v1alpha1.ExemptionNotice) {
+		if r.State == told[r.Name] {
 			continue
 		}
-		told[i] = r.State
+		told[r.Name] = r.State
 		switch r.State {
 		case exemptionSoon:
 			log.Warn("an exemption is about to end", "exemption", r.Name, "ends", r.Expires.UTC(), "reason", r.Reason)

@@ -19,7 +19,7 @@ func TestExemptionsAreToldOnce(t *testing.T) {
 	exemptions := []v1alpha1.Exemption{{Name: "hpa", Reason: "scales"}, {Name: "migration", Reason: "until the move is done", Expires: &expires}}
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
-	told := make([]string, len(exemptions))
+	told := map[string]string{}
 	at := func(now time.Time) string {
 		out.Reset()
 		tellExemptions(exemptions, told, now, log)

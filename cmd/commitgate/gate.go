@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,7 +29,7 @@ import (
 	"github.com/commitgate/commitgate/dryrun"
 	"github.com/commitgate/commitgate/hook"
 	"github.com/commitgate/commitgate/live"
-	"github.com/commitgate/commitgate/mirror"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/status"
@@ -48,20 +49,31 @@ const (
 
 // gate is a running gate: what it consists of, in the order in which it is made.
 type gate struct {
-	log     *slog.Logger
-	spec    *v1alpha1.GateSpec
-	sealing *sealing
-	audit   *audit.Log // that of sealing
-	tracker *track.Tracker
-	watch   *watch.Watch // nil: no cluster
+	log      *slog.Logger
+	options  serveOptions
+	sealing  *sealing
+	audit    *audit.Log // that of sealing
+	observer *recorder
+	cacheKey []byte
+	engine   manifest.Engine
+	builtin  *account.Types
+	base     webhook.Handler // what every configuration's handler has
+	tracker  *tracking
+	tracked  *v1alpha1.Config // that tracker runs by; owned by reload
+	current  atomic.Pointer[terms]
+	invalid  atomic.Pointer[string] // why a changed configuration is not gone by; nil: it is
+	// changes brings other configurations, from watchChanges; nil: there are none.
+	changes      changes
+	watchChanges func(context.Context)
+	watch        *watch.Watch // nil: no cluster
 	// definitions are the CRDs of the cluster; nil: no cluster.
 	definitions *watch.Definitions
 	// inventory is what policies see of the cluster; nil: no cluster.
 	inventory *watch.Inventory
 	scan      *scan.Scanner      // nil: no cluster, or switched off
 	watchdog  *watchdog.Watchdog // nil: no cluster, or nobody says what the registration should be
-	grants    *grantWatch        // nil: the configuration has no breakGlass
-	showing   *showing           // nil: no cluster, or switched off
+	grants    *grantWatch
+	showing   *showing // nil: no cluster, or switched off
 	reviews   *http.Server
 	probes    *http.Server
 	ui        *http.Server // nil: switched off
@@ -76,7 +88,7 @@ type gate struct {
 
 // newGate wires the gate. What it opened before an error it closes again.
 func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (g *gate, err error) {
-	g = &gate{log: log, spec: &cfg.Gate.Spec, drainFor: o.drain}
+	g = &gate{log: log, options: o, tracked: cfg, drainFor: o.drain}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -90,33 +102,20 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 		return g, err
 	}
 	g.audit = g.sealing.log
-	var cacheKey []byte
 	if o.verifiedKey != "" {
-		if cacheKey, err = os.ReadFile(o.verifiedKey); err != nil {
+		if g.cacheKey, err = os.ReadFile(o.verifiedKey); err != nil {
 			return g, err
 		}
 	}
-	reach, err := mirrorOptions(cfg.Repositories)
+	g.engine = newEngine(uint64(o.renderMiB) << 20)
+	if g.observer, err = newRecorder(g.audit, g.sealing.exhibits, time.Now); err != nil {
+		return g, err
+	}
+	tracker, err := g.openTracker(cfg, filepath.Join(o.data, "track"), g.observer)
 	if err != nil {
 		return g, err
 	}
-	decryption, err := newDecryption(cfg.Gate.Spec.Decryption)
-	if err != nil {
-		return g, err
-	}
-	observer, err := newRecorder(g.audit, g.sealing.exhibits, time.Now)
-	if err != nil {
-		return g, err
-	}
-	g.tracker, err = track.New(track.Config{
-		Mirror: func(repository string) mirror.Options { return reach[repository] },
-		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: filepath.Join(o.data, "track"),
-		CacheKey: cacheKey, Definitions: g.defined, Observer: observer, Log: log, Now: time.Now,
-		Engine: newEngine(uint64(o.renderMiB) << 20), Decryption: decryption,
-	})
-	if err != nil {
-		return g, err
-	}
+	g.tracker = newTracking(tracker)
 	store := new(live.Store)
 	inventory := policy.NewInventory(o.inventoryMiB << 20)
 	if err := g.watchCluster(o, store, inventory); err != nil {
@@ -126,56 +125,50 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if err != nil {
 		return g, err
 	}
-	builtin, err := account.NewTypes(nil)
-	if err != nil {
+	if g.builtin, err = account.NewTypes(nil); err != nil {
 		return g, err
 	}
-	handler := &webhook.Handler{
-		Gate: admit.New(cfg, builtin), Source: g.tracker, Live: store, Audit: g.audit,
-		Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory, Grants: grants,
-	}
-	if len(cfg.Gate.Spec.DryRuns) > 0 {
-		if handler.DryRuns, err = newDryRuns(o, log); err != nil {
-			return g, err
-		}
-	}
-	if handler.Digests, err = g.sealing.digests(o); err != nil {
+	g.base = webhook.Handler{Live: store, Audit: g.audit, Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory, Grants: grants}
+	if g.base.Digests, err = g.sealing.digests(o); err != nil {
 		return g, err
 	}
-	g.collectors = slices.Concat(handler.Metrics.Metrics(), g.tracker.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics(),
-		[]prometheus.Collector{exemptionMetrics(cfg.Gate.Spec.Exemptions)})
-	if grants != nil {
-		g.collectors = append(g.collectors, newGrantMetrics(grants))
-	}
+	g.collectors = slices.Concat(g.base.Metrics.Metrics(), g.audit.Metrics(), g.sealing.sealer.Metrics(), g.sealing.shipper.Metrics(), inventory.Metrics(),
+		[]prometheus.Collector{newGrantMetrics(grants), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gate_configuration_invalid", Help: "1 while a changed configuration cannot be gone by, and the one before is.",
+		}, g.configurationInvalid)})
 	if g.sealing.stream != nil {
 		g.collectors = append(g.collectors, g.sealing.stream.Metrics()...)
 	}
-	if err := g.scanCluster(o, handler.Gate); err != nil {
+	if err := g.scanCluster(o); err != nil {
 		return g, err
 	}
-	if err := g.watchRegistration(o, builtin); err != nil {
+	if err := g.watchRegistration(o, g.builtin); err != nil {
 		return g, err
 	}
 	if events, err := g.showInCluster(cfg, o); err != nil {
 		return g, err
 	} else if events != nil {
-		handler.Teller = events
+		g.base.Teller = events
 	}
 
-	if g.ui, err = g.newUI(cfg, o, grants); err != nil {
+	if g.ui, err = g.newUI(o, grants); err != nil {
 		return g, err
 	}
 	if g.certs, err = openCertificates(o, log); err != nil {
 		return g, err
 	}
-	checks := g.checks()
-	g.collectors = append(g.collectors, webhook.NewReadiness(checks), g.certs.metrics())
-	self, err := g.newSelf(cfg, handler.Metrics.LastSeen)
+	first, err := g.configure(cfg, tracker)
 	if err != nil {
 		return g, err
 	}
-	g.probes = g.newProbes(o, cfg.Repositories, checks, self)
-	return g, g.serveReviews(o, handler)
+	g.current.Store(first)
+	g.collectors = append(g.collectors, g.certs.metrics())
+	self, err := g.newSelf(g.base.Metrics.LastSeen)
+	if err != nil {
+		return g, err
+	}
+	g.probes = g.newProbes(o, self)
+	return g, g.serveReviews(o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.now().handler.ServeHTTP(w, r) }))
 }
 
 // version is that of the module as it was built, "(devel)" for a working tree.
@@ -222,7 +215,7 @@ func (g *gate) policyKinds() []policy.Kind {
 }
 
 // scanCluster prepares the scans in the background.
-func (g *gate) scanCluster(o serveOptions, judge *admit.Gate) error {
+func (g *gate) scanCluster(o serveOptions) error {
 	if o.noCluster || o.scanInterval == 0 {
 		return nil
 	}
@@ -230,7 +223,7 @@ func (g *gate) scanCluster(o serveOptions, judge *admit.Gate) error {
 	if err != nil {
 		return err
 	}
-	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: judge, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Lease: o.scanLease, Log: g.log})
+	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: func() *admit.Gate { return g.now().judge }, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Lease: o.scanLease, Log: g.log})
 	if err != nil {
 		return err
 	}
@@ -259,8 +252,8 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
-// checks are what must hold before the gate can answer from knowledge.
-func (g *gate) checks() []webhook.Check {
+// checks are what must hold before the gate can answer from knowledge of a tracker.
+func (g *gate) checks(tracker *track.Tracker) []webhook.Check {
 	checks := []webhook.Check{
 		g.drain.Check(),
 		{Name: "audit log", Missing: func() string {
@@ -270,8 +263,11 @@ func (g *gate) checks() []webhook.Check {
 			return ""
 		}},
 	}
-	for _, s := range g.tracker.Status() {
-		checks = append(checks, webhook.Check{Name: "repository " + s.Repository, Missing: func() string { return g.unverified(s.Repository) }})
+	for _, s := range tracker.Status() {
+		checks = append(checks, webhook.Check{Name: "repository " + s.Repository, Missing: func() string {
+			all := tracker.Status()
+			return unverified(all[slices.IndexFunc(all, func(x track.Status) bool { return x.Repository == s.Repository })])
+		}})
 	}
 	if g.watch != nil {
 		checks = append(checks, webhook.Check{Name: "cluster", Missing: func() string {
@@ -281,9 +277,9 @@ func (g *gate) checks() []webhook.Check {
 			return "not every kind has been listed yet"
 		}})
 	}
-	if g.grants != nil && g.grants.watch != nil {
+	if g.grants.watch != nil {
 		checks = append(checks, webhook.Check{Name: "grants", Missing: func() string {
-			if g.grants.watch.Synced() {
+			if g.grants.watch.Synced() || g.now().cfg.Gate.Spec.BreakGlass == nil {
 				return ""
 			}
 			return "the grants of the cluster have not been listed yet: is the custom resource installed?"
@@ -292,32 +288,36 @@ func (g *gate) checks() []webhook.Check {
 	return checks
 }
 
-// unverified says what a repository lacks to be the truth.
-func (g *gate) unverified(repository string) string {
-	for _, s := range g.tracker.Status() {
-		switch {
-		case s.Repository != repository || s.Ready():
-		case s.Refused != nil:
-			return "no revision is accepted: " + s.Refused.Why
-		case s.FetchError != "":
-			return "cannot be fetched: " + s.FetchError
-		default:
-			return "nothing has been verified yet"
-		}
+// unverified says what a repository lacks to be the truth, "" if nothing.
+func unverified(s track.Status) string {
+	switch {
+	case s.Ready():
+		return ""
+	case s.Refused != nil:
+		return "no revision is accepted: " + s.Refused.Why
+	case s.FetchError != "":
+		return "cannot be fetched: " + s.FetchError
 	}
-	return ""
+	return "nothing has been verified yet"
 }
 
-func (g *gate) newProbes(o serveOptions, repositories []v1alpha1.TrustedRepository, checks []webhook.Check, self *self) *http.Server {
+func (g *gate) newProbes(o serveOptions, self *self) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(g.collectors...)
 	mux := http.NewServeMux()
-	mux.Handle("/", webhook.Health(checks))
+	// What depends on the configuration is asked for anew each time: it may be another.
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		webhook.Health(g.checks(g.now().tracker)).ServeHTTP(w, r)
+	})
 	mux.Handle("GET "+status.Path, status.Handler(self.report))
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		promhttp.HandlerFor(prometheus.Gatherers{registry, g.now().registry}, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	})
 	if len(o.hookSecrets) > 0 {
-		mux.Handle("/hook", g.hooks(o.hookSecrets, repositories))
+		mux.HandleFunc("/hook", func(w http.ResponseWriter, r *http.Request) {
+			g.hooks(o.hookSecrets, g.now().cfg.Repositories).ServeHTTP(w, r)
+		})
 	}
 	g.sealing.handleWitness(mux)
 	return &http.Server{Addr: o.probeListen, Handler: mux, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout}
@@ -379,18 +379,23 @@ func (g *gate) run(ctx context.Context) error {
 		group.Go(func() error { g.definitions.Run(work); return nil })
 		group.Go(func() error { g.inventory.Run(work); return nil })
 	}
-	group.Go(func() error { watchExemptions(work, g.spec.Exemptions, g.log); return nil })
+	group.Go(func() error {
+		watchExemptions(work, func() []v1alpha1.Exemption { return g.now().cfg.Gate.Spec.Exemptions }, g.log)
+		return nil
+	})
 	if g.scan != nil {
 		group.Go(func() error { g.scan.Run(work); return nil })
 	}
 	if g.watchdog != nil {
 		group.Go(func() error { g.watchdog.Run(work); return nil })
 	}
-	if g.grants != nil {
-		group.Go(func() error { return g.grants.run(work) })
-	}
+	group.Go(func() error { return g.grants.run(work) })
 	if g.showing != nil {
 		group.Go(func() error { return g.showing.run(work) })
+	}
+	if g.changes != nil {
+		group.Go(func() error { g.watchChanges(work); return nil })
+		group.Go(func() error { return g.reload(work) })
 	}
 	group.Go(func() error { return g.certs.run(work) })
 	group.Go(func() error { return ended(g.probes.ListenAndServe()) })

@@ -29,11 +29,11 @@ type grantWatch struct {
 	watch  *watch.Grants // nil: no cluster
 }
 
-// openGrants prepares break-glass, if the configuration says who may sign grants. Grants come from the cluster, and from files in the folder of
-// their counts (DATA/grants/*.yaml), for when the cluster cannot bring them.
+// openGrants prepares break-glass, also where the configuration does not say yet who may sign grants. Grants come from the cluster, and from files in
+// the folder of their counts (DATA/grants/*.yaml), for when the cluster cannot bring them.
 func (g *gate) openGrants(cfg *v1alpha1.Config, o serveOptions) (*breakglass.Store, error) {
 	authority, err := breakglass.NewAuthority(&cfg.Gate.Spec)
-	if err != nil || authority == nil {
+	if err != nil {
 		return nil, err
 	}
 	dir := filepath.Join(o.data, "grants")
@@ -63,6 +63,12 @@ func (g *gate) openGrants(cfg *v1alpha1.Config, o serveOptions) (*breakglass.Sto
 	}
 	g.grants.watch, err = watch.NewGrants(cluster, keeper.seen, keeper.gone)
 	return store, err
+}
+
+// trust replaces who may sign grants. The error names those that open nothing.
+func (w *grantWatch) trust(authority *breakglass.Authority, now time.Time) error {
+	defer w.keeper.note()
+	return w.keeper.store.Trust(authority, now)
 }
 
 // run watches until the context ends.

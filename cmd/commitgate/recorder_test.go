@@ -113,7 +113,7 @@ func TestWhatJudgesIsRecordedAndKept(t *testing.T) {
 	run := func(more string, during func(once func())) {
 		t.Helper()
 		g := newTestGateOf(t, fmt.Sprintf(judgedGate, repo.URL(), anchor, alice.Signer().SSH[0], more), func(o *serveOptions) { o.data = data })
-		once := func() { t.Helper(); must(g.tracker.Once(ctx)) }
+		once := func() { t.Helper(); must(g.now().tracker.Once(ctx)) }
 		once()
 		during(once)
 		must(g.close())

@@ -87,7 +87,7 @@ func (o *serveOptions) authority() string {
 
 // ready tells whether the gate could answer a review from knowledge.
 func (g *gate) ready() bool {
-	for _, c := range g.checks() {
+	for _, c := range g.checks(g.now().tracker) {
 		if c.Missing() != "" {
 			return false
 		}

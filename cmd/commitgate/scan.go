@@ -41,7 +41,8 @@ func (f *clusterFlags) scanner(cfg *v1alpha1.Config, truth *snapshot.Truth, chan
 	if err != nil {
 		return nil, err
 	}
-	c := scan.Config{Cluster: cluster, Gate: admit.New(cfg, builtin), Truth: func() *snapshot.Truth { return truth }, Namespace: f.namespace}
+	judge := admit.New(cfg, builtin)
+	c := scan.Config{Cluster: cluster, Gate: func() *admit.Gate { return judge }, Truth: func() *snapshot.Truth { return truth }, Namespace: f.namespace}
 	if change != nil {
 		change(&c)
 	}

@@ -18,30 +18,30 @@ import (
 // self is what the gate says of itself on the probe address. lastSeen tells when an agent was last judged.
 type self struct {
 	g        *gate
-	cfg      *v1alpha1.Config
 	lastSeen func(agent string) time.Time
 	started  time.Time
 	replica  string
 }
 
-func (g *gate) newSelf(cfg *v1alpha1.Config, lastSeen func(string) time.Time) (*self, error) {
+func (g *gate) newSelf(lastSeen func(string) time.Time) (*self, error) {
 	replica, err := os.Hostname()
 	if err != nil {
 		return nil, err
 	}
-	return &self{g: g, cfg: cfg, lastSeen: lastSeen, started: time.Now(), replica: replica}, nil
+	return &self{g: g, lastSeen: lastSeen, started: time.Now(), replica: replica}, nil
 }
 
 // report is how the gate stands now.
 func (s *self) report() *status.Report {
-	g, now, spec := s.g, time.Now(), s.g.spec
+	g, now, cfg := s.g, time.Now(), s.g.now().cfg
+	spec := &cfg.Gate.Spec
 	r := &status.Report{
 		Replica: s.replica, Version: version(), Started: s.started.UTC(), Now: now.UTC(), Ready: true,
-		Name: s.cfg.Gate.Name, Cluster: spec.Cluster, Mode: spec.Mode, Scope: spec.Scope,
+		Name: cfg.Gate.Name, Cluster: spec.Cluster, Mode: spec.Mode, Scope: spec.Scope,
 		Agents: []status.Agent{}, Repositories: s.repositories(), Grants: []status.Grant{},
 		Exemptions: len(spec.Exemptions), Ending: []status.Exemption{}, Audit: s.audit(), Certificates: s.certificates(), Serving: s.serving(),
 	}
-	for _, c := range g.checks() {
+	for _, c := range g.checks(g.now().tracker) {
 		missing := c.Missing()
 		r.Ready = r.Ready && missing == ""
 		r.Checks = append(r.Checks, status.Check{Name: c.Name, Missing: missing})
@@ -55,10 +55,8 @@ func (s *self) report() *status.Report {
 	for _, t := range g.tracker.Status() {
 		r.Unfollowed += len(t.Unfollowed)
 	}
-	if g.grants != nil {
-		for _, x := range g.grants.keeper.store.Set().Standings(now) {
-			r.Grants = append(r.Grants, status.Grant{Name: x.Name, State: string(x.State), Expires: x.Spec.Until.UTC(), Uses: x.Uses})
-		}
+	for _, x := range g.grants.keeper.store.Set().Standings(now) {
+		r.Grants = append(r.Grants, status.Grant{Name: x.Name, State: string(x.State), Expires: x.Spec.Until.UTC(), Uses: x.Uses})
 	}
 	for i := range spec.Exemptions {
 		if e := &spec.Exemptions[i]; e.Ended(now) || e.EndsSoon(now, v1alpha1.ExemptionNotice) {

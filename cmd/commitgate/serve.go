@@ -116,6 +116,8 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return unknown(err)
 	}
+	g.changes = newChanges()
+	g.watchChanges = func(ctx context.Context) { watchFiles(ctx, o.config, change{cfg: cfg}, g.changes) }
 	if err := g.run(ctx); err != nil {
 		return unknown(err)
 	}

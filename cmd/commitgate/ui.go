@@ -14,12 +14,12 @@ import (
 const uiWriteTimeout = time.Minute
 
 // newUI prepares the web view, nil if it is switched off.
-func (g *gate) newUI(cfg *v1alpha1.Config, o serveOptions, grants *breakglass.Store) (*http.Server, error) {
+func (g *gate) newUI(o serveOptions, grants *breakglass.Store) (*http.Server, error) {
 	if o.uiListen == "" {
 		return nil, nil
 	}
 	sources := ui.Sources{
-		Gate: &cfg.Gate, Repositories: g.tracker.Status, Truth: g.tracker.Truth, AuditLog: filepath.Join(o.data, "audit"),
+		Gate: func() *v1alpha1.Gate { return &g.now().cfg.Gate }, Repositories: g.tracker.Status, Truth: g.tracker.Truth, AuditLog: filepath.Join(o.data, "audit"),
 		Hosts: o.uiHosts, Log: g.log, Now: time.Now,
 	}
 	if grants != nil {
