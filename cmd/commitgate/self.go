@@ -96,7 +96,7 @@ func (s *self) repositories() []status.Repository {
 
 // interval is the configured one of a repository, 0 if it has none.
 func (s *self) interval(repository string) time.Duration {
-	for _, r := range s.cfg.Repositories {
+	for _, r := range s.g.now().cfg.Repositories {
 		if r.Name == repository {
 			return r.Spec.Interval.Duration
 		}
