@@ -201,28 +201,12 @@ func (j *judgement) fleetValues() bool {
 // hookFinalizerRemoved holds when Argo CD lets go of a hook that it made.
 func (j *judgement) hookFinalizerRemoved() bool {
 	return j.changesOnly([]account.Pattern{"metadata.finalizers", "metadata.finalizers**"}) &&
-		strings.Contains(joined(j.r.Old, "finalizers"), "argocd.argoproj.io/hook-finalizer") && !addsFinalizer(j.r.Old, j.r.Object)
-}
-
-func joined(object map[string]any, field string) string {
-	meta, _ := object["metadata"].(map[string]any)
-	var b strings.Builder
-	for _, f := range asList(meta[field]) {
-		s, _ := f.(string)
-		b.WriteString(s + " ")
-	}
-	return b.String()
+		slices.Contains(metadataList(j.r.Old, "finalizers"), any("argocd.argoproj.io/hook-finalizer")) && !addsFinalizer(j.r.Old, j.r.Object)
 }
 
 func addsFinalizer(old, object map[string]any) bool {
-	meta, _ := object["metadata"].(map[string]any)
-	before := joined(old, "finalizers")
-	for _, f := range asList(meta["finalizers"]) {
-		if s, _ := f.(string); !strings.Contains(before, s+" ") {
-			return true
-		}
-	}
-	return false
+	before := metadataList(old, "finalizers")
+	return slices.ContainsFunc(metadataList(object, "finalizers"), func(f any) bool { return !slices.Contains(before, f) })
 }
 
 // madeByOthers tells whether an object was made by a controller from what Git declares: it bears the labels of a template or of its owner, an

@@ -255,6 +255,12 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 		d.Entry = e
 		return d
 	}
+	if j.letsGo() && live.Deleting(j.r.Old) {
+		d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: it takes metadata.finalizers away, and with the last one the object.\nIt is declared in %s.\nNext: let whoever owns the finalizer remove it.",
+			j.id.agent.Name, j.what(), place(e))
+		d.Entry, d.Fields = e, []string{"metadata.finalizers"}
+		return d
+	}
 	change := account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: j.exemptFields()}
 	result := e.Account.Explain(change)
 	if result.Faithful() {
@@ -338,6 +344,11 @@ func (j *judgement) ahead(d *Decision) *Decision {
 	return d
 }
 
+// letsGo tells whether an UPDATE takes a finalizer away.
+func (j *judgement) letsGo() bool {
+	return j.r.Operation == Update && addsFinalizer(j.r.Object, j.r.Old)
+}
+
 // equalToGit lets anybody make an object what Git says it is: kubectl apply of the very manifest, a restore. Every field has its reason in
 // a signed commit, so nothing enters that the commit does not say.
 func (j *judgement) equalToGit() *Decision {
@@ -347,6 +358,9 @@ func (j *judgement) equalToGit() *Decision {
 	e := j.entry()
 	if e == nil || e.Apply.Hook {
 		return nil // a hook runs when the agent syncs, not when somebody feels like it
+	}
+	if j.letsGo() {
+		return nil // whoever put the finalizer there takes it away
 	}
 	if result := e.Account.Explain(account.Change{Object: j.r.Object, Old: j.r.Old}); !result.Faithful() {
 		return nil
@@ -369,6 +383,12 @@ func (j *judgement) notGuarded() *Decision {
 	}
 	if e := j.takesAlong(); e != nil {
 		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s; with it would go %s, declared in Git: %s.\nNext: remove that from Git first, signed.",
+			j.r.User.Name, j.what(), e.Key, place(e))
+		d.Entry = e
+		return d
+	}
+	if e := j.rewrites(); e != nil {
+		d := deny(v1alpha1.ReasonNotFromSyncAgent, "%s may not %s: another server would say what is in %s, declared in Git: %s.\nNext: declare it in Git too, signed.",
 			j.r.User.Name, j.what(), e.Key, place(e))
 		d.Entry = e
 		return d
@@ -397,6 +417,41 @@ func (j *judgement) takesAlong() *snapshot.Entry {
 		kind, _ := names["kind"].(string)
 		if all := j.Truth.Current.OfKind(group, kind); len(all) > 0 {
 			return all[0]
+		}
+	}
+	return nil
+}
+
+// rewrites is a declared object whose content another server would say, without any review of it: by the conversion webhook of its
+// CustomResourceDefinition, or by an aggregated API server that takes its group over. nil if there is none. Which authority vouches for such a server is
+// no change of who it is.
+func (j *judgement) rewrites() *snapshot.Entry {
+	if j.r.Operation != Create && j.r.Operation != Update || j.r.Subresource != "" || j.Truth.Current == nil {
+		return nil
+	}
+	group, _ := spec(j.r.Object)["group"].(string)
+	changes := func(field, authority string) bool {
+		return j.r.Operation == Create || slices.ContainsFunc(j.changed, func(path string) bool { return strings.HasPrefix(path, field) && path != authority })
+	}
+	switch {
+	case j.key.Group == "apiextensions.k8s.io" && j.key.Kind == "CustomResourceDefinition":
+		conversion, _ := spec(j.r.Object)["conversion"].(map[string]any)
+		names, _ := spec(j.r.Object)["names"].(map[string]any)
+		kind, _ := names["kind"].(string)
+		if conversion["webhook"] == nil || !changes("spec.conversion", "spec.conversion.webhook.clientConfig.caBundle") {
+			return nil
+		}
+		if all := j.Truth.Current.OfKind(group, kind); len(all) > 0 {
+			return all[0]
+		}
+	case j.key.Group == "apiregistration.k8s.io" && j.key.Kind == "APIService":
+		if spec(j.r.Object)["service"] == nil || !changes("spec", "spec.caBundle") {
+			return nil
+		}
+		for e := range j.Truth.Current.All() { // an API server is rarely added
+			if e.Key.Group == group {
+				return e
+			}
 		}
 	}
 	return nil
