@@ -87,6 +87,9 @@ func words() map[string]func(*testscript.TestScript, bool, []string) {
 		"expand":     word((*world).expand),
 		"ask":        word((*world).ask),
 		"record":     word((*world).record),
+		"gate":       word((*world).gate),
+		"log":        word((*world).log),
+		"damage":     word((*world).damage),
 	}
 }
 
