@@ -67,7 +67,7 @@ const (
 	TypeClock      Type = "clock.stepped"       // the wall clock jumped against the monotonic one
 )
 
-// DetailConfiguration is the detail of a TypeStart record that holds the digest of the gate's configuration.
+// DetailConfiguration is the detail of a TypeStart or TypeConfigured record that holds the digest of the gate's configuration.
 const DetailConfiguration = "configuration"
 
 // Exhibits are the digests of the documents by which what the record tells was judged: signer lists, trust, policies, configuration.
@@ -79,7 +79,7 @@ func (r *Record) Exhibits() []string {
 	if r.Policy != nil {
 		all = append(all, r.Policy.Digest)
 	}
-	if r.Type == TypeStart && r.Event != nil {
+	if (r.Type == TypeStart || r.Type == TypeConfigured) && r.Event != nil {
 		all = append(all, r.Event.Details[DetailConfiguration])
 	}
 	return slices.DeleteFunc(all, func(digest string) bool { return digest == "" })

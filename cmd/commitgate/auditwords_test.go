@@ -40,7 +40,7 @@ func (w *world) gate(ts *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	err = g.tracker.Once(ctx)
+	err = g.now().tracker.Once(ctx)
 	if err == nil && len(args) == 3 {
 		for line := range strings.Lines(ts.ReadFile(args[2])) {
 			r := httptest.NewRequest(http.MethodPost, "/review", strings.NewReader(line))

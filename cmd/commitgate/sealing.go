@@ -94,15 +94,14 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	if s.exhibits, err = exhibit.Open(dir); err != nil {
 		return nil, err
 	}
-	configuration, err := keepConfiguration(s.exhibits, cfg)
+	start, err := keepConfiguration(s.exhibits, cfg)
 	if err != nil {
 		return nil, err
 	}
 	s.log, err = audit.Open(audit.Config{
 		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
 		Floor: floor, Logger: log,
-		Start: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope),
-			audit.DetailConfiguration: configuration},
+		Start: start,
 	})
 	if err != nil {
 		return nil, err
@@ -127,13 +126,15 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 }
 
 // keepConfiguration keeps what the gate was told, as JSON: with the history of Git, all that a decision depends on. The trusted repositories
-// are kept as each judges (track.Publication). It holds no secret, and the digest of the same configuration is the same.
-func keepConfiguration(s *exhibit.Store, cfg *v1alpha1.Config) (digest string, err error) {
-	b, err := json.Marshal(cfg.Gate.Spec)
+// are kept as each judges (track.Publication). It holds no secret. It returns what a record says of the configuration.
+func keepConfiguration(s *exhibit.Store, cfg *v1alpha1.Config) (map[string]string, error) {
+	spec := &cfg.Gate.Spec
+	b, err := json.Marshal(spec)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.Put(b, time.Now())
+	digest, err := s.Put(b, time.Now())
+	return map[string]string{"cluster": spec.Cluster, "mode": string(spec.Mode), "scope": string(spec.Scope), audit.DetailConfiguration: digest}, err
 }
 
 // auditKeys loads the keys that seal the log, and makes one where the operator gave none.

@@ -125,9 +125,10 @@ func (g *gate) take(ctx context.Context, cfg *v1alpha1.Config) error {
 	}
 	g.tracker.believe(tracker)
 	g.current.Store(next)
-	_, err = g.audit.Append(ctx, audit.Record{Type: audit.TypeConfigured, Event: &audit.Event{
-		Message: "another configuration is gone by", Details: map[string]string{"cluster": cfg.Gate.Spec.Cluster, "mode": string(cfg.Gate.Spec.Mode), "scope": string(cfg.Gate.Spec.Scope)},
-	}})
+	details, err := keepConfiguration(g.sealing.exhibits, cfg)
+	if err == nil {
+		_, err = g.audit.Append(ctx, audit.Record{Type: audit.TypeConfigured, Event: &audit.Event{Message: "another configuration is gone by", Details: details}})
+	}
 	if err != nil { // a log that cannot be written poisons itself, and every change is refused
 		g.log.Error("the gate could not note its configuration in its audit log", "err", err)
 	}
