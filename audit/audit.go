@@ -163,6 +163,7 @@ type Origin struct {
 	Commit     git.ID   `json:"commit,omitempty"`    // the commit that last changed the object
 	Tree       git.ID   `json:"tree,omitempty"`      // of the revision
 	Path       git.Path `json:"path,omitempty"`      // of the manifest in the repository
+	Base       *Base    `json:"base,omitempty"`      // where the manifest stands, if the one at path takes it from another repository
 	Author     string   `json:"author,omitempty"`    // as the commit says; proves nothing
 	Committer  string   `json:"committer,omitempty"` // as the commit says; proves nothing
 	// CommitTime is as the commit says; proves nothing.
@@ -176,6 +177,13 @@ type Origin struct {
 	Trust string `json:"trust,omitempty"`
 	// ManifestDigest is a keyed digest of the object as Git declares it.
 	ManifestDigest string `json:"manifestDigest,omitempty"`
+}
+
+// Base is a manifest that a kustomization takes from another trusted repository.
+type Base struct {
+	Repository string   `json:"repository"` // name of the trusted repository
+	Commit     git.ID   `json:"commit"`     // that the kustomization names, of the repository's verified line
+	Path       git.Path `json:"path"`       // in that repository
 }
 
 // Signer is one accepted signature.

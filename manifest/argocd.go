@@ -236,9 +236,7 @@ func (r *renderer) argoRepository(s argoSource) (*v1alpha1.TrustedRepository, st
 		return nil, s.RepoURL + " is not the URL or an alias of a trusted repository"
 	}
 	if revision := s.TargetRevision; revision != "" && revision != "HEAD" {
-		if why := r.follows(t, revision); why != "" {
-			return nil, why
-		}
+		return r.follow(t, revision)
 	}
 	return t, ""
 }

@@ -162,7 +162,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 
 // same compares places; their inputs are the build's.
 func (s Source) same(o Source) bool {
-	return s.Repository == o.Repository && s.Path == o.Path && s.Line == o.Line
+	return s.Repository == o.Repository && s.Path == o.Path && s.Line == o.Line && s.Commit == o.Commit
 }
 
 // unchanged tells whether files are what they were. Equal ids are equal content.
@@ -231,7 +231,8 @@ func (r *renderer) objectsBefore(id unitID) map[Key]*Object {
 // object makes a declared object of a document, nil if the agent does not apply it or it cannot be one.
 func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	a := u.about()
-	at := Source{Repository: b.Repository, Path: doc.path, Line: doc.line}
+	repository, commit := splitPinned(b.Repository)
+	at := Source{Repository: repository, Path: doc.path, Line: doc.line, Commit: commit, Base: doc.base}
 	gk, version := kindOf(doc.content)
 	if gk.kind == "" || version == "" {
 		r.problem(at, "not a Kubernetes object: it has no %s", map[bool]string{true: "kind", false: "apiVersion"}[gk.kind == ""])

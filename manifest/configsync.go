@@ -64,6 +64,9 @@ func (u *syncUnit) taken(r *renderer) string { return u.commit(r) }
 
 func (u *syncUnit) commit(r *renderer) string {
 	if u.spec.Git != nil {
+		if id, err := git.ParseID(u.spec.Git.Revision); err == nil {
+			return string(id)
+		}
 		if t := r.repositoryOf(u.spec.Git.Repo); t != nil {
 			return string(r.revisions[t.Name].commit)
 		}
@@ -87,7 +90,7 @@ func (u *syncUnit) read(r *renderer, b *Build) error {
 			if revision == "" || revision == "HEAD" {
 				revision = cmp.Or(s.Git.Branch, "master")
 			}
-			why = r.follows(t, revision)
+			t, why = r.follow(t, revision)
 		}
 	}
 	if why != "" {

@@ -104,7 +104,8 @@ func (u *gitRepoUnit) read(r *renderer, b *Build) error {
 	if t == nil {
 		return r.unfollow(&u.self, b, "%s is not the URL or an alias of a trusted repository", u.spec.Repo)
 	}
-	if why := r.follows(t, cmp.Or(u.spec.Revision, u.spec.Branch, "master")); why != "" {
+	t, why := r.follow(t, cmp.Or(u.spec.Revision, u.spec.Branch, "master"))
+	if why != "" {
 		return r.unfollow(&u.self, b, "%s", why)
 	}
 	b.Repository, b.Path = t.Name, "."

@@ -81,7 +81,8 @@ func (r *renderer) gitSource(g gitRepository) (*v1alpha1.TrustedRepository, stri
 			revision = ref.Branch
 		}
 	}
-	if why := r.follows(t, revision); why != "" {
+	t, why := r.follow(t, revision)
+	if why != "" {
 		return nil, why
 	}
 	if len(g.Spec.Include) > 0 {

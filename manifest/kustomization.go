@@ -27,9 +27,17 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 		f.looked = append(f.looked, join(at.path, name))
 	}
 	f.render = func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
+		remote, err := r.remotesOf(at, files)
+		if err != nil {
+			return nil, nil, err
+		}
 		sources, err := r.encryptedSources(b, at, files)
 		if err != nil {
 			return nil, nil, err
+		}
+		if remote != nil {
+			inputs, err := r.kustomizeRemote(tree, at, remote, sources, made)
+			return inputs, nil, err // its commits are looked at again after a restart
 		}
 		if sources != nil {
 			var inputs []git.Path

@@ -33,9 +33,29 @@ type Source struct {
 	Repository string
 	Path       git.Path // the file that a person would edit
 	Line       int      // where the object's document begins in it, from 1; 0 if it was rendered from several
+	// Commit is the commit of Repository's verified line that an agent's object names; "" where it follows the branch.
+	Commit git.ID
+	// Base is where the object stands in another trusted repository, whose commit the kustomization at Path names; the zero value if it does not.
+	Base Base
 	// Inputs are the files and folders that the rendering read for this object's build: it was last changed by
 	// the last commit that touched one of them or Path.
 	Inputs []git.Path
+}
+
+// Base is a document of a remote base.
+type Base struct {
+	Repository string
+	Path       git.Path
+	Line       int
+	Commit     git.ID // as the kustomization pins it
+}
+
+// String is "repository@commit:path:line", as far as it is known; "" for the zero value.
+func (b Base) String() string {
+	if b == (Base{}) {
+		return ""
+	}
+	return Source{Repository: b.Repository, Path: b.Path, Line: b.Line, Commit: b.Commit}.place()
 }
 
 // Object is one Kubernetes object as Git declares it.

@@ -19,7 +19,10 @@ type Problem struct {
 
 // String is "repository:path:line: what", as far as it is known.
 func (p Problem) String() string {
-	where := p.Repository
+	where, commit := splitPinned(p.Repository)
+	if commit != "" {
+		where += "@" + commit.Short()
+	}
 	if p.Path != "" {
 		where += ":" + string(p.Path)
 	}

@@ -28,6 +28,9 @@ type Input struct {
 	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
 	// API versions; those of CRDs in Git are always added.
 	Kubernetes Kubernetes
+	// Pinned is a commit of a repository's line that leads to the verified one, for those who name one by its hash. The error wraps
+	// signing.ErrNotOnLine if it is not part of it. nil: there is none but the verified ones.
+	Pinned func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error)
 	// Decryption opens what Git holds encrypted; nil opens nothing. It must be the same for a set and its Previous.
 	Decryption *Decryption
 }
@@ -118,6 +121,9 @@ func render(ctx context.Context, in Input, revisions map[string]revision) (*Set,
 	if err := r.renderChartsAgain(); err != nil {
 		return nil, err
 	}
+	if r.broken != nil {
+		return nil, r.broken
+	}
 	r.settle()
 	set := r.merge()
 	if len(r.problems) > 0 {
@@ -145,6 +151,7 @@ type renderer struct {
 	builds    []*Build
 	problems  Problems
 	unfollows Problems
+	broken    error // what could not be read that was not this time's to judge
 
 	trackingBefore map[string]argoTracking // by agent
 	settled        bool
@@ -156,7 +163,7 @@ type renderer struct {
 
 func newRenderer(ctx context.Context, in Input, revisions map[string]revision, limits Limits) *renderer {
 	r := &renderer{
-		ctx: ctx, in: in, revisions: revisions, limits: limits,
+		ctx: ctx, in: in, revisions: maps.Clone(revisions), limits: limits,
 		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
 		values: map[Key]*Object{}, missed: map[Key]Source{}, known: map[unitID]unit{},
 	}
@@ -316,7 +323,11 @@ func (s Source) place() string {
 	if s.Repository == "" {
 		return "the configuration"
 	}
-	p := s.Repository + ":" + string(s.Path)
+	p := s.Repository
+	if s.Commit != "" {
+		p += "@" + s.Commit.Short()
+	}
+	p += ":" + string(s.Path)
 	if s.Line > 0 {
 		p += fmt.Sprintf(":%d", s.Line)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/git"
 )
 
 // repositoryOf finds the trusted repository that a URL names, by its own URL or an alias. Only the place counts, not how it is
@@ -55,14 +56,22 @@ func trimGit(s string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(s, "/"), ".git")
 }
 
-// follows tells whether a branch, tag or commit that an agent follows is what is verified of a repository; the text says why not.
-func (r *renderer) follows(t *v1alpha1.TrustedRepository, revision string) (why string) {
-	v, ok := r.revisions[t.Name]
-	switch {
-	case !ok:
-		return fmt.Sprintf("repository %s has no verified commit yet", t.Name)
-	case revision == t.Spec.Branch, revision == "refs/heads/"+t.Spec.Branch, revision == string(v.commit):
-		return ""
+// follow is a trusted repository at what an agent follows of it: its protected branch, or one commit of it that was verified; nil and why if that is
+// not what is verified.
+func (r *renderer) follow(t *v1alpha1.TrustedRepository, revision string) (at *v1alpha1.TrustedRepository, why string) {
+	if _, ok := r.revisions[t.Name]; !ok {
+		return nil, fmt.Sprintf("repository %s has no verified commit yet", t.Name)
 	}
-	return fmt.Sprintf("it follows %q of repository %s; what is verified there is branch %s", revision, t.Name, t.Spec.Branch)
+	if revision == t.Spec.Branch || revision == "refs/heads/"+t.Spec.Branch {
+		return t, ""
+	}
+	commit, err := git.ParseID(revision)
+	if err != nil {
+		return nil, fmt.Sprintf("it follows %q of repository %s; what is verified there is branch %s", revision, t.Name, t.Spec.Branch)
+	}
+	pinned := *t
+	if pinned.Name, why = r.pin(t, commit); why != "" {
+		return nil, why
+	}
+	return &pinned, ""
 }

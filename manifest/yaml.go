@@ -27,6 +27,7 @@ type document struct {
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
 	opaque  []string   // field paths whose values cannot be known, or must not be kept
 	sealed  account.Sealed
+	base    Base // where it stands in another repository
 	crd     bool // it stands in the crds folder of a chart
 	// nameless: a chart makes up its name anew each time, so that it cannot be declared.
 	nameless bool

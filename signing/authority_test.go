@@ -3,6 +3,7 @@ package signing_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -257,6 +258,28 @@ func TestLine(t *testing.T) {
 		s.git("checkout", "--quiet", "side")
 		foxtrot := must(s.repo.Merge(t.Context(), s.bob, forge.Branch, "merge main"))(t)
 		s.refuses(foxtrot, signing.CauseLine, "the other way round")
+	})
+	t.Run("an earlier commit is on the line, what was merged in or came before the anchor is not", func(t *testing.T) {
+		s := newScene(t)
+		first := s.commit(s.ada, map[string]string{"a.yaml": "1"})
+		s.branch("side", "HEAD")
+		side := s.commit(s.ada, map[string]string{"side.yaml": "1"})
+		s.git("checkout", "--quiet", forge.Branch)
+		must(s.repo.Merge(t.Context(), s.bob, "side", "merge side"))(t)
+		s.accepts()
+		a := s.authority()
+		v, err := a.Ancestor(t.Context(), s.open(), s.from, first)
+		if err != nil || v.Commit().ID != first || v.Repository() != s.from.Repository() {
+			t.Errorf("%v, %v", v, err)
+		}
+		if data, err := fs.ReadFile(v.Tree(), "a.yaml"); err != nil || string(data) != "1" {
+			t.Errorf("a.yaml is %q, %v", data, err)
+		}
+		for what, id := range map[string]git.ID{"what was merged in": side, "a commit that was not verified": s.commit(s.ada, nil), "none": "0000000000000000000000000000000000000001"} {
+			if v, err := a.Ancestor(t.Context(), s.open(), s.from, id); !errors.Is(err, signing.ErrNotOnLine) || !v.IsZero() {
+				t.Errorf("%s: %v, %v", what, v, err)
+			}
+		}
 	})
 	t.Run("a context that is over", func(t *testing.T) {
 		s := newScene(t)

@@ -45,10 +45,25 @@ type source struct {
 	fetched  time.Time
 	lineage  *lineage // at least up to verified
 	history  signing.History
+	// ancestor is an earlier commit of the line, of which lineage says that it is one.
+	ancestor func(context.Context, git.ID) (signing.Verified, error)
+	vouched  bool // lineage holds the verified commit alone, whatever led there
 
 	// What the builder makes of it.
 	revision *snapshot.Revision
 	moved    bool // it is another revision than before
+}
+
+// pinned is a commit of the verified line, not after the verified one.
+func (s *source) pinned(ctx context.Context, id git.ID) (signing.Verified, error) {
+	at, ok := s.lineage.index[id]
+	if s.vouched {
+		at, ok = 0, true // the line begins at the revision
+	}
+	if !ok || at > s.lineage.index[s.verified.Commit().ID] {
+		return signing.Verified{}, fmt.Errorf("commit %s %w of branch %s", id.Short(), signing.ErrNotOnLine, s.verified.Branch())
+	}
+	return s.ancestor(ctx, id)
 }
 
 // commit reads a commit of the verified line.
@@ -192,7 +207,11 @@ func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
 	if old != nil && !src.moved && !retyped {
 		return old, nil
 	}
-	changed := src.lineage.last(src.verified.Commit().ID, append(slices.Clip(o.Source.Inputs), o.Source.Path)...)
+	revision := src.verified.Commit().ID
+	if o.Source.Commit != "" {
+		revision = o.Source.Commit
+	}
+	changed := src.lineage.last(revision, append(slices.Clip(o.Source.Inputs), o.Source.Path)...)
 	if old != nil && !retyped && old.Changed.ID == changed.id {
 		return old, nil
 	}

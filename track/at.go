@@ -76,7 +76,7 @@ func (p *Past) open(ctx context.Context) error {
 			continue
 		}
 		p.locals[r.Name] = l
-		sources[r.Name] = &source{verified: l.verified, fetched: p.cfg.Now, lineage: l.lineage, history: l.Repository}
+		sources[r.Name] = l.source(p.cfg.Now)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -114,6 +114,20 @@ type local struct {
 	*mirror.Repository
 	line
 	policies []git.Path
+	vouched  *signing.Authority // of the anchor that was left for the revision itself; nil if it was not
+}
+
+// source is the repository for the builder. Where the revision is vouched for, so is what leads there from the anchor.
+func (l *local) source(now time.Time) *source {
+	s := &source{verified: l.verified, fetched: now, lineage: l.lineage, history: l.Repository, ancestor: l.ancestor(l.Repository)}
+	if l.vouched != nil {
+		from := l.verified
+		s.vouched = true
+		s.ancestor = func(ctx context.Context, id git.ID) (signing.Verified, error) {
+			return l.vouched.Ancestor(ctx, l.Repository, from, id)
+		}
+	}
+	return s
 }
 
 func openLocal(ctx context.Context, cfg AtConfig, r v1alpha1.TrustedRepository) (*local, error) {
@@ -142,6 +156,9 @@ func (l *local) reach(ctx context.Context, r v1alpha1.TrustedRepository, revisio
 		return fmt.Errorf("repository %s: %w", r.Name, err)
 	}
 	if vouch {
+		if l.vouched, err = signing.NewAuthority(r.Name, r.Spec, l.policies...); err != nil {
+			return fmt.Errorf("repository %s: %w", r.Name, err)
+		}
 		r.Spec.Anchor.Commit, r.Spec.SignerList = string(tip), ""
 	}
 	if l.authority, err = signing.NewAuthority(r.Name, r.Spec, l.policies...); err != nil {

@@ -69,6 +69,9 @@ func (b *builder) build(ctx context.Context, prev *built, sources map[string]*so
 	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption, Keep: b.keep}
 	a := &assembly{ctx: ctx, sources: sources, defined: b.defined()}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
+	in.Pinned = func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error) {
+		return sources[repository].pinned(ctx, commit)
+	}
 	if prev != nil {
 		in.Previous, a.old, a.was, a.wasDefined = prev.set, prev.Snapshot, prev.entries, prev.defined
 	}

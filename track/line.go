@@ -64,6 +64,14 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 	return len(commits), refused, nil
 }
 
+// ancestor reads earlier commits of the line as it stands now.
+func (l *line) ancestor(h signing.History) func(context.Context, git.ID) (signing.Verified, error) {
+	from := l.verified
+	return func(ctx context.Context, id git.ID) (signing.Verified, error) {
+		return l.authority.Ancestor(ctx, h, from, id)
+	}
+}
+
 func (l *line) stand(v signing.Verified) {
 	l.verified = v
 	if l.keep {

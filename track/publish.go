@@ -283,5 +283,6 @@ func (t *Tracker) refresh() {
 
 // source is the repository as it is verified now.
 func (r *repository) source() *source {
-	return &source{verified: r.verified, fetched: r.heard, lineage: r.lineage, history: r.mirror.Repository()}
+	h := r.mirror.Repository()
+	return &source{verified: r.verified, fetched: r.heard, lineage: r.lineage, history: h, ancestor: r.ancestor(h)}
 }

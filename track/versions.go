@@ -2,6 +2,7 @@ package track
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 
@@ -27,10 +28,14 @@ func (p *Past) Versions(ctx context.Context, e *snapshot.Entry) iter.Seq2[Versio
 	return func(yield func(Version, error) bool) {
 		l := p.locals[e.Source.Repository]
 		set, object := p.now.set, &e.Object
-		for at := int32(len(l.past)) - 1; ; {
+		at := int32(len(l.past)) - 1
+		if pinned := e.Source.Commit; pinned != "" {
+			at = l.lineage.index[pinned]
+		}
+		for {
 			at = l.lineage.lastIndex(at, append(append([]git.Path(nil), object.Source.Inputs...), object.Source.Path)...)
 			v := Version{Commit: l.past[at].Commit(), Signatures: l.past[at].Signatures(), Anchor: at == 0, Object: object}
-			if !yield(v, nil) || at == 0 {
+			if !yield(v, nil) || at == 0 || e.Source.Commit != "" { // a named commit is what it is, wherever the branch stood
 				return
 			}
 			var err error
@@ -58,7 +63,11 @@ func (p *Past) before(ctx context.Context, repository string, at int32, previous
 	for at--; at >= 0; at-- {
 		verified[repository] = l.past[at]
 		set, err := manifest.Render(ctx, manifest.Input{
-			Gate: p.cfg.Gate, Repositories: p.cfg.Repositories, Verified: maps.Clone(verified), Previous: previous, Decryption: p.cfg.Decryption, Engine: p.cfg.Engine,
+			Gate: p.cfg.Gate, Repositories: p.cfg.Repositories, Verified: maps.Clone(verified), Previous: previous, Decryption: p.cfg.Decryption,
+			Pinned: func(_ context.Context, name string, commit git.ID) (signing.Verified, error) {
+				return p.locals[name].kept(commit)
+			},
+			Engine: p.cfg.Engine,
 		})
 		if err == nil {
 			return at, set, nil
@@ -68,6 +77,15 @@ func (p *Past) before(ctx context.Context, repository string, at int32, previous
 		}
 	}
 	return at, nil, nil
+}
+
+// kept is a commit of the line, by its id.
+func (l *local) kept(id git.ID) (signing.Verified, error) {
+	at, ok := l.lineage.index[id]
+	if !ok {
+		return signing.Verified{}, fmt.Errorf("commit %s %w", id.Short(), signing.ErrNotOnLine)
+	}
+	return l.past[at], nil
 }
 
 func find(set *manifest.Set, k manifest.Key) *manifest.Object {

@@ -83,6 +83,9 @@ func origin(d admit.Decision, truth *snapshot.Truth) *audit.Origin {
 		return lookedAt(truth)
 	}
 	o := &audit.Origin{Repository: rev.Repository, Branch: rev.Branch, Revision: rev.Commit.ID, Tree: rev.Commit.Tree, Path: e.Source.Path}
+	if b := e.Source.Base; b.Repository != "" {
+		o.Base = &audit.Base{Repository: b.Repository, Commit: b.Commit, Path: b.Path}
+	}
 	if c := e.Changed; c != nil {
 		when := c.Committer.When.UTC()
 		o.Commit, o.Author, o.Committer, o.CommitTime = c.ID, c.Author.Name, c.Committer.Name, &when

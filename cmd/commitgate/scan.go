@@ -161,7 +161,11 @@ func summary(r *scan.Result) string {
 
 // declaredIn is where a declaration stands and who last changed it: infra:apps/shop/cart.yaml @ 3f2c1d9 (alice@example.org).
 func declaredIn(e *snapshot.Entry) string {
-	return fmt.Sprintf("%s:%s @ %s%s", e.Source.Repository, e.Source.Path, e.Changed.ID.Short(), signedBy(e))
+	from := e.Source.Base.String()
+	if from != "" {
+		from = ", from " + from
+	}
+	return fmt.Sprintf("%s:%s @ %s%s%s", e.Source.Repository, e.Source.Path, e.Changed.ID.Short(), signedBy(e), from)
 }
 
 func signedBy(e *snapshot.Entry) string {

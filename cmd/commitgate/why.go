@@ -249,6 +249,7 @@ type whyFieldJSON struct {
 	Secret     bool       `json:"secret,omitempty"`
 	Repository string     `json:"repository,omitempty"`
 	File       string     `json:"file,omitempty"`
+	Base       string     `json:"base,omitempty"` // where it stands in another repository, of which the file names a commit
 	Commit     string     `json:"commit,omitempty"`
 	Anchor     bool       `json:"anchor,omitempty"` // the commit or one before it
 	Author     string     `json:"author,omitempty"`
@@ -268,6 +269,7 @@ func newWhyJSON(r *blame.Report) whyJSON {
 		if c := f.Version.Commit; c != nil {
 			when := c.Author.When.UTC()
 			j.Repository, j.File = f.Version.Object.Source.Repository, string(f.Version.Object.Source.Path)
+			j.Base = f.Version.Object.Source.Base.String()
 			j.Commit, j.Anchor, j.Author, j.Date, j.Signers = string(c.ID), f.Version.Anchor, c.Author.Name+" <"+c.Author.Email+">", &when, principals(f.Version.Signatures)
 		}
 		if !f.Time.IsZero() {
