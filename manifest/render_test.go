@@ -404,7 +404,7 @@ kind: PatchTransformer
 metadata: {name: p}
 path: patch.yaml
 `,
-			wrong: `infra:cluster/a/kustomization.yaml:1: resources: github.com/evil/repo is not in this repository, and nothing is fetched from elsewhere
+			wrong: `infra:cluster/a/kustomization.yaml:1: github.com/evil/repo: https://github.com/evil/repo is not the URL or an alias of a trusted repository, and nothing is fetched from elsewhere: trust it, or copy the base here
 infra:cluster/b/kustomization.yaml:1: resources: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
 infra:cluster/c/kustomization.yaml:1: https://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
 infra:cluster/d/kustomization.yaml:1: http://127.0.0.1:1/x.yaml is not in this repository, and nothing is fetched from elsewhere
