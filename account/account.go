@@ -30,7 +30,7 @@ type Declaration struct {
 	Labels, Annotations map[string]string
 	LastApplied         bool     // the agent also writes kubectl.kubernetes.io/last-applied-configuration
 	Ignored             []string // field paths whose live values the agent keeps
-	Opaque              []string // field paths whose values Git holds encrypted
+	Opaque              []string // field paths whose values Git holds encrypted; items of lists by their keys or by their place in Content
 	Sealed              Sealed   // what is known of them where they were decrypted
 }
 

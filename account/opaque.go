@@ -3,6 +3,7 @@ package account
 import (
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // opaqueValue is the path of a value that Git holds encrypted. It is kept out of the content while that is decoded (a
@@ -72,7 +73,7 @@ func (c *cutter) leaf(v any) bool {
 	case map[string]any, []any:
 		return false
 	}
-	if !slices.ContainsFunc(c.patterns, func(p []segment) bool { return matches(p, c.path) }) {
+	if !slices.ContainsFunc(c.patterns, func(p []segment) bool { return c.at(p) }) {
 		return false
 	}
 	path := slices.Clone(c.path)
@@ -85,6 +86,27 @@ func (c *cutter) leaf(v any) bool {
 		found.leaf = &sealedLeaf{seal, c.secret && path[0].name == "data"}
 	}
 	c.found = append(c.found, found)
+	return true
+}
+
+// at tells whether a pattern names the current path. The pattern is of this very content, so that a number names an item by its place, also where the
+// items of a list have keys.
+func (c *cutter) at(p []segment) bool {
+	if len(p) != len(c.path) {
+		return matches(p, c.path)
+	}
+	for i, g := range p {
+		switch s := c.path[i]; {
+		case g.rest, g.any && s.kind != stepField:
+		case s.kind == stepItem || s.kind == stepIndex:
+			place, err := strconv.Atoi(g.text)
+			if err == nil && place != s.index || err != nil && g.text != s.text() {
+				return false
+			}
+		case g.text != s.text():
+			return false
+		}
+	}
 	return true
 }
 

@@ -55,6 +55,14 @@ func TestSealedValues(t *testing.T) {
 		"in an item of a list, another one": {
 			declared: pod("{containerPort: 80, hostIP: \"" + cipher + "\"}"), live: pod("{containerPort: 80, protocol: TCP, hostIP: other}"),
 			opaque: []string{"spec.containers[*].ports[*].hostIP"}, seals: seals},
+		"an item by its place": {
+			declared: pod("{containerPort: 80, hostIP: 1.1.1.1}, {containerPort: 81, hostIP: \"" + cipher + "\"}"),
+			live:     pod("{containerPort: 80, protocol: TCP, hostIP: 1.1.1.1}, {containerPort: 81, protocol: TCP, hostIP: any}"),
+			opaque:   []string{"spec.containers[0].ports[1].hostIP"}, faithful: true, shape: true},
+		"the same field of the item beside it": {
+			declared: pod("{containerPort: 80, hostIP: 1.1.1.1}, {containerPort: 81, hostIP: \"" + cipher + "\"}"),
+			live:     pod("{containerPort: 80, protocol: TCP, hostIP: any}, {containerPort: 81, protocol: TCP, hostIP: any}"),
+			opaque:   []string{"spec.containers[0].ports[1].hostIP"}},
 		"a number": {
 			declared: pod("{containerPort: 80, hostPort: \"" + cipher + "\"}"), live: pod("{containerPort: 80, protocol: TCP, hostPort: 8080}"),
 			opaque: []string{"spec.containers[*].ports[*].hostPort"}, seals: map[string]Seal{cipher: sealer.Seal(8080.0)}, faithful: true, decrypted: true},

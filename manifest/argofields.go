@@ -31,6 +31,16 @@ func fieldPath(steps []string) string {
 	return b.String()
 }
 
+// ofAnyItem are paths in which no list item is told from the others: after a patch they may stand in other places.
+func ofAnyItem(paths []string) []string {
+	var wide []string
+	for _, p := range paths {
+		wide = append(wide, regexp.MustCompile(`\[\d+\]`).ReplaceAllString(p, "[*]"))
+	}
+	slices.Sort(wide)
+	return slices.Compact(wide)
+}
+
 // writeField adds a step to a field path: .name where it reads as one, [name] where it does not, quoted where it must be.
 func writeField(b *strings.Builder, i int, name string) {
 	switch {

@@ -227,7 +227,7 @@ func (u *bundleUnit) kustomizeChart(r *renderer, b *Build, kustomization git.Pat
 		copied.path, copied.line = kustomization, 0
 		for _, was := range before {
 			if identity(was.content) == identity(doc.content) {
-				copied.path, copied.opaque = was.path, was.opaque
+				copied.path, copied.opaque = was.path, ofAnyItem(was.opaque)
 				copied.inputs = slices.Concat(doc.inputs, was.inputs)
 			}
 		}

@@ -312,7 +312,7 @@ metadata: {name: job-{{ randAlphaNum 12 | lower }}}
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, annotations: {year: {{ now | date "2006" | quote }}}}
-spec: {replicas: 1, template: {spec: {containers: [{name: web, image: web}]}}}
+spec: {replicas: 1, template: {spec: {containers: [{name: web, image: web, env: [{name: A, value: a}, {name: B, value: {{ randAlphaNum 12 | quote }}}]}]}}}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -325,7 +325,7 @@ data: {note: {{ tpl .Values.note . | quote }}, revision: "{{ .Release.Revision }
 	check(t, err)
 	want := map[string][]string{
 		"Secret shop/first": nil, "ConfigMap shop/upgraded": nil,
-		"Deployment shop/web": {"metadata.annotations.year"}, "ConfigMap shop/note": {"data.note", "data.revision"},
+		"Deployment shop/web": {"metadata.annotations.year", "spec.template.spec.containers[0].env[1].value"}, "ConfigMap shop/note": {"data.note", "data.revision"},
 	}
 	have := map[string][]string{}
 	for _, o := range set.Objects {

@@ -122,10 +122,14 @@ func differing(a, b any, at []string, found *[]string) {
 		b, _ := b.([]any)
 		for i, item := range a {
 			var other any
+			step := strconv.Itoa(i)
 			if i < len(b) {
 				other = b[i]
 			}
-			differing(item, other, append(at[:len(at):len(at)], "*"), found)
+			if len(a) != len(b) {
+				step = "*" // which items these are depends on the rendering
+			}
+			differing(item, other, append(at[:len(at):len(at)], step), found)
 		}
 	default:
 		if a != b {

@@ -59,7 +59,7 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 			doc.path, doc.line, doc.inputs = b.Path, 0, nil
 			for _, was := range before {
 				if identity(was.content) == identity(doc.content) {
-					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, was.opaque, was.sealed
+					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, ofAnyItem(was.opaque), was.sealed
 				}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func (o *Object) takeOpaque() []string {
 	return slices.Compact(paths)
 }
 
-// walkTexts visits every text. Items of a list are not told apart.
+// walkTexts visits every text.
 func walkTexts(v any, at []string, visit func(at []string, s string)) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -82,8 +83,8 @@ func walkTexts(v any, at []string, visit func(at []string, s string)) {
 			walkTexts(below, append(at[:len(at):len(at)], k), visit)
 		}
 	case []any:
-		for _, below := range v {
-			walkTexts(below, append(at[:len(at):len(at)], "*"), visit)
+		for i, below := range v {
+			walkTexts(below, append(at[:len(at):len(at)], strconv.Itoa(i)), visit)
 		}
 	case string:
 		visit(at, v)
@@ -513,7 +514,7 @@ func (s *sealing) value(v, decoy any, at []string) (any, error) {
 		out := make([]any, len(v))
 		for i := range v {
 			var err error
-			if out[i], err = s.value(v[i], other[i], append(at[:len(at):len(at)], "*")); err != nil {
+			if out[i], err = s.value(v[i], other[i], append(at[:len(at):len(at)], strconv.Itoa(i))); err != nil {
 				return nil, err
 			}
 		}
