@@ -85,6 +85,7 @@ func newRoot(name string) *cobra.Command {
 		newRollout(),
 		newBreakglass(),
 		newAudit(),
+		newBugreport(),
 		newCheck(),
 		newCoverage(),
 		newDoctor(),

@@ -104,6 +104,11 @@ func TestInstalled(t *testing.T) {
 	if err != nil {
 		t.Errorf("the StatefulSet controller cannot make the gate's pods: %v", err)
 	}
+	admin, err := c.User("installer", "system:masters", "commitgate:admins")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bugReport(t, c, admin, installer)
 	everythingDown(t, c, installer, kubeconfig("mallory", "system:masters"), kubeconfig("system:node:n1", "system:nodes", "system:masters"))
 }
 
