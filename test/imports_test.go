@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"snapshot", "live", "track"},                                            // truth
 	{"breakglass", "admit"},                                                  // verdict
 	{"audit"},                                                                // memory
-	{"authority", "webhook", "dryrun", "watch", "hook", "lease", "watchdog", "status", "doctor", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
+	{"authority", "webhook", "dryrun", "watch", "hook", "guard", "lease", "watchdog", "status", "doctor", "scan", "blame", "replay", "verify", "check", "ui", "controller"}, // edges
 	{"cmd", "test"}, // programs
 }
 

@@ -49,7 +49,8 @@ push hooks of Git hosts, as hints. Package [github.com/commitgate/commitgate/dry
 cluster what its own admission adds to a declared object. Package [github.com/commitgate/commitgate/replay] judges recorded reviews
 offline, with the same code. Package [github.com/commitgate/commitgate/controller] shows in the cluster what the gate knows: status and
 Events. Package [github.com/commitgate/commitgate/scan] compares what is live with what Git declares: it finds what no
-webhook was asked about. Package [github.com/commitgate/commitgate/watchdog] guards the gate's own webhook configuration and policies;
+webhook was asked about. Package [github.com/commitgate/commitgate/watchdog] guards the gate's own webhook configuration and policies, and
+package [github.com/commitgate/commitgate/guard] makes those that hold without the gate;
 package [github.com/commitgate/commitgate/status] is what a gate says of itself, and package
 [github.com/commitgate/commitgate/doctor] examines an installation from outside. Package [github.com/commitgate/commitgate/lease] lets one replica of several do what only one should. Package
 [github.com/commitgate/commitgate/blame] traces each field of a live object to the commit that put it there. Package

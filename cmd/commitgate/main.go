@@ -96,6 +96,7 @@ func newRoot(name string) *cobra.Command {
 		newRender(),
 		newRenderWorker(),
 		newScan(),
+		newStatic(),
 		newStatus(),
 		newTrust(),
 		newVerify(),

@@ -35,6 +35,8 @@ type Config struct {
 	Bin string
 	// SharedCredentials lets all controllers ask by the one name of kube-controller-manager, as few clusters do.
 	SharedCredentials bool
+	// APIServerFlags are further ones of kube-apiserver.
+	APIServerFlags []string
 }
 
 // Cluster is a running control plane.
@@ -44,7 +46,8 @@ type Cluster struct {
 	ca        *authority
 	processes []*Process // in the order of their start
 	admin     *rest.Config
-	shared    bool // Config.SharedCredentials
+	shared    bool     // Config.SharedCredentials
+	flags     []string // Config.APIServerFlags
 }
 
 // Start starts a control plane and waits until it serves requests and its controllers work. The caller must Stop it.
@@ -60,7 +63,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca, shared: config.SharedCredentials}
+	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca, shared: config.SharedCredentials, flags: config.APIServerFlags}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := c.start(ctx); err != nil {
@@ -142,19 +145,19 @@ func (c *Cluster) startAPIServer(server *pair, tokenKey string, etcd, port int) 
 	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 		return err
 	}
-	return c.run("kube-apiserver",
+	return c.run("kube-apiserver", append([]string{
 		fmt.Sprintf("--etcd-servers=https://127.0.0.1:%d", etcd),
-		"--etcd-cafile="+c.ca.file(), "--etcd-certfile="+server.certFile, "--etcd-keyfile="+server.keyFile,
+		"--etcd-cafile=" + c.ca.file(), "--etcd-certfile=" + server.certFile, "--etcd-keyfile=" + server.keyFile,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		// An Endpoints object must not hold a loopback address; so there is none for the API server itself.
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
-		"--tls-cert-file="+server.certFile, "--tls-private-key-file="+server.keyFile, "--client-ca-file="+c.ca.file(),
+		"--tls-cert-file=" + server.certFile, "--tls-private-key-file=" + server.keyFile, "--client-ca-file=" + c.ca.file(),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+tokenKey, "--service-account-signing-key-file="+tokenKey,
+		"--service-account-key-file=" + tokenKey, "--service-account-signing-key-file=" + tokenKey,
 		"--service-cluster-ip-range=10.96.0.0/16",
-		"--audit-policy-file="+policy, "--audit-log-path="+c.AuditLog(),
-	)
+		"--audit-policy-file=" + policy, "--audit-log-path=" + c.AuditLog(),
+	}, c.flags...)...)
 }
 
 func (c *Cluster) startControllers(server *pair, tokenKey string, port int) error {

@@ -213,6 +213,9 @@ func (g *Gate) Log() string { return g.log }
 // register puts the gate in front of the API server as users do: the webhook of config/webhook, at the address of this gate, and the
 // policies of config/policy, which guard what no webhook is asked about.
 func (l *Lab) register(ctx context.Context) error {
+	if l.static != "" {
+		return l.registerStatic(ctx)
+	}
 	if err := l.guard(ctx); err != nil {
 		return err
 	}

@@ -42,6 +42,8 @@ type Config struct {
 	Repair bool
 	// WithoutCluster starts the Git host and the gate only.
 	WithoutCluster bool
+	// Static has the API server read webhook and policies from its own disk (commitgate static).
+	Static bool
 	// View also has the gate scan the cluster and serve its web view.
 	View bool
 	// Pipeline adds a CI runner, which makes the Helm release web of the chart in charts/web with the values of env/prod.yaml, and nothing else.
@@ -70,6 +72,7 @@ type Lab struct {
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
 	RunnerConfig                                                   string // of the CI runner
 
+	static       string // folder of the API server's static manifests, "" without
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
 	pipeline     bool
 	progress     func(part, what string, took time.Duration)
@@ -80,6 +83,9 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
+	}
+	if config.Static {
+		l.static = filepath.Join(l.Dir, "static")
 	}
 	if config.Repair {
 		l.registration = filepath.Join(l.Dir, "registration")
@@ -121,7 +127,11 @@ func (l *Lab) startCluster(ctx context.Context) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	c, err := cluster.Start(ctx, cluster.Config{Dir: dir})
+	flags, err := l.staticFlags()
+	if err != nil {
+		return err
+	}
+	c, err := cluster.Start(ctx, cluster.Config{Dir: dir, APIServerFlags: flags})
 	if err != nil {
 		return err
 	}
