@@ -4,6 +4,9 @@ package admit
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -42,6 +45,15 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 		}
 	}
 	return g
+}
+
+// Digest names the configuration: another one has another digest.
+func (g *Gate) Digest() string {
+	text, err := json.Marshal(g.spec)
+	if err != nil {
+		panic(err) // it was read from JSON
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
 }
 
 // Live is what a decision may ask about live objects.

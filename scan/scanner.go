@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,8 @@ type Config struct {
 	Reports bool
 	// Lease is a Lease (coordination.k8s.io) of whose holders only one scans in Run: NAMESPACE/NAME. Without one, every replica scans.
 	Lease string
+	// Place is a folder in which a scan keeps how far it has come: one that is interrupted goes on there, in this process or the next. "" keeps nothing.
+	Place string
 	// Each, if set, is called for every declared object that is not as declared, while the object is at hand. It must not keep the object.
 	Each func(f Finding, object map[string]any)
 	Log  *slog.Logger
@@ -147,7 +150,7 @@ func (s *Scanner) Once(ctx context.Context) (*Result, error) {
 	}
 	p := &pass{
 		scanner: s, judge: &Judge{Gate: s.cfg.Gate(), Truth: truth, Now: s.cfg.Now()},
-		nodes: make(map[manifest.Key]node), seen: make(map[*snapshot.Entry]bool), listed: make(map[schemaKind]bool),
+		nodes: make(map[manifest.Key]node), seen: make(map[*snapshot.Entry]bool), listed: make(map[schemaKind]bool), done: make(map[string]string),
 		result: &Result{Began: s.cfg.Now(), Revisions: make(map[string]git.ID), Counts: make(map[Group]int), Unread: make(map[string]string)},
 	}
 	for name, r := range truth.Revisions {
@@ -157,14 +160,26 @@ func (s *Scanner) Once(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discover what the API server serves: %w", err)
 	}
+	p.resume()
+	defer p.leave()
 	for _, r := range resources {
-		if err := p.list(ctx, r); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+		unread, done := p.done[r.String()]
+		if !done {
+			if err := p.list(ctx, r); err != nil {
+				if ctx.Err() != nil {
+					return nil, ctx.Err()
+				}
+				unread = err.Error()
 			}
-			p.result.Unread[r.kind.Kind+suffix(r.kind.Group)] = err.Error()
+			p.keep(r, unread)
+		}
+		if unread == "" {
+			p.listed[schemaKind{r.kind.Group, r.kind.Kind}] = true
+		} else {
+			p.result.Unread[r.kind.Kind+suffix(r.kind.Group)] = unread
 		}
 	}
+	p.arrived()
 	p.resolve()
 	p.missing()
 	p.result.sort()
@@ -195,6 +210,9 @@ type pass struct {
 	pending []Finding             // undeclared objects with an owner
 	seen    map[*snapshot.Entry]bool
 	listed  map[schemaKind]bool
+	done    map[string]string // resources that were listed to their end, and why they could not be
+	fresh   []placed          // of the resource that is being listed
+	place   *os.File          // nil: no place is kept
 }
 
 // node is what is kept of an object: enough to follow owners.
@@ -265,7 +283,6 @@ func (p *pass) list(ctx context.Context, r resource) error {
 			p.look(object)
 		}
 		if opts.Continue = list.GetContinue(); opts.Continue == "" {
-			p.listed[schemaKind{r.kind.Group, r.kind.Kind}] = true
 			return nil
 		}
 	}
@@ -277,6 +294,21 @@ func (p *pass) look(object map[string]any) {
 	}
 	f, owner := p.judge.Object(object)
 	uid, _ := metadata(object)["uid"].(string)
+	if p.place != nil {
+		o := placed{f.Key, uid, f.State, owner, nil, f.Version, f.Why, f.Fields, f.Manager, f.Time}
+		if f.Entry != nil {
+			o.Entry = &f.Entry.Key
+		}
+		p.fresh = append(p.fresh, o)
+	}
+	p.found(f, uid, owner)
+	if f.Entry != nil && f.State.Finding() && p.scanner.cfg.Each != nil {
+		p.scanner.cfg.Each(f, object)
+	}
+}
+
+// found takes up what an object was found to be.
+func (p *pass) found(f Finding, uid string, owner *live.Owner) {
 	p.nodes[f.Key] = node{uid, f.State, owner}
 	if f.Entry != nil {
 		p.seen[f.Entry] = true
@@ -286,9 +318,6 @@ func (p *pass) look(object map[string]any) {
 		return
 	}
 	p.result.add(f)
-	if f.Entry != nil && f.State.Finding() && p.scanner.cfg.Each != nil {
-		p.scanner.cfg.Each(f, object)
-	}
 }
 
 // resolve follows the owners of what Git does not declare.

@@ -223,7 +223,8 @@ func (g *gate) scanCluster(o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: func() *admit.Gate { return g.now().judge }, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Lease: o.scanLease, Log: g.log})
+	g.scan, err = scan.New(scan.Config{Cluster: cluster, Gate: func() *admit.Gate { return g.now().judge }, Truth: g.tracker.Truth, Interval: o.scanInterval, Reports: true, Lease: o.scanLease,
+		Place: filepath.Join(o.data, "scan"), Log: g.log})
 	if err != nil {
 		return err
 	}
