@@ -123,25 +123,48 @@ func (l *Log) copyOut(b *batch) error {
 	return problem
 }
 
-// FileSink copies records to a file, on another disk, and syncs it.
-type FileSink struct{ f *os.File }
+// FileSink copies records to a file, on another disk, and syncs it. Where the file was moved away or removed, as logrotate(8) does, it begins it anew.
+type FileSink struct {
+	path string
+	mu   sync.Mutex // held by a Write, which may hang
+	f    *os.File
+}
 
 // OpenFileSink appends to the file at path.
 func OpenFileSink(path string) (*FileSink, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return &FileSink{f}, nil
+	s := &FileSink{path: path}
+	return s, s.reopen()
 }
 
-// Write implements Sink.
+// Write implements Sink. A disk that hangs holds it past the context: the log does not wait for it.
 func (s *FileSink) Write(_ context.Context, lines []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	here, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(s.path); err != nil || !os.SameFile(here, there) {
+		if err := errors.Join(s.f.Close(), s.reopen()); err != nil {
+			return err
+		}
+	}
 	if _, err := s.f.Write(lines); err != nil {
 		return err
 	}
 	return syncData(s.f)
 }
 
-// Close closes the file.
-func (s *FileSink) Close() error { return s.f.Close() }
+func (s *FileSink) reopen() (err error) {
+	s.f, err = os.OpenFile(s.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return err
+}
+
+// Close closes the file. A Write that hangs keeps it: the end of the process will close it.
+func (s *FileSink) Close() error {
+	if !s.mu.TryLock() {
+		return nil
+	}
+	defer s.mu.Unlock()
+	return s.f.Close()
+}

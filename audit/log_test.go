@@ -578,9 +578,14 @@ func TestCopies(t *testing.T) {
 		l := open(t, cfg)
 		for i := range 30 {
 			mustAppend(t, l, decision(i))
+			if i == 10 { // logrotate comes by
+				os.Rename(path, path+".1")
+			}
 		}
 		l.Close()
+		first, _ := os.ReadFile(path + ".1")
 		b, _ := os.ReadFile(path)
+		b = append(first, b...)
 		if got, want := uint64(bytes.Count(b, []byte("\n"))), check(t, cfg.Dir).Records; got != want {
 			t.Errorf("%d lines in the copy, %d records", got, want)
 		}

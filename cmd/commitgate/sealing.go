@@ -37,6 +37,7 @@ type auditOptions struct {
 	sealInterval     time.Duration
 	ship             []string
 	digestKey        string
+	copies           []string
 }
 
 func (o *auditOptions) flags(f *pflag.FlagSet) {
@@ -46,6 +47,7 @@ func (o *auditOptions) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.retention, "audit-retention", 0, "remove a shard of the audit log this long after its end, such as 9600h (0 keeps all)")
 	f.StringVar(&o.digestKey, "audit-digest-key", "", "file with a secret of at least 32 bytes: records then hold keyed digests of objects, which `commitgate audit digest` tests")
 	f.StringArrayVar(&o.ship, "audit-ship", nil, "copy the sealed log to this destination each minute: s3://… or postgres://… (commitgate audit ship --help)")
+	f.StringArrayVar(&o.copies, "audit-copy", nil, "FILE, on another disk, that gets each record after the log has it; FILE,required refuses changes that it cannot take, FILE,timeout=2s waits so long for it (default 1s)")
 	f.StringArrayVar(&o.peers, "audit-peer", nil, "URL=FILE of another replica that cosigns: its probe address, and a file with the verifier keys of its log and its witness")
 	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address")
 	f.StringVar(&o.streamToken, "audit-stream-token", "", "file with the token by which the API server posts its own audit events to /audit-stream, beside /review")
@@ -65,6 +67,7 @@ type sealing struct {
 	shipper *ship.Shipper
 	// exhibits are the signer lists and policies that records name.
 	exhibits *exhibit.Store
+	copies   []audit.Copy // their sinks are files
 }
 
 // openAudit opens the log of this replica, one per host name, which is the pod's, and prepares its seals.
@@ -98,13 +101,16 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	if err != nil {
 		return nil, err
 	}
+	if s.copies, err = openCopies(o.audit.copies); err != nil {
+		return nil, err
+	}
 	s.log, err = audit.Open(audit.Config{
 		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
 		Floor: floor, Logger: log,
-		Start: start,
+		Start: start, Copies: s.copies,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, closeCopies(s.copies))
 	}
 	s.sealer, err = seal.New(seal.Config{
 		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
@@ -120,7 +126,7 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		s.stream, err = openStream(s.log, o, log)
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.log.Close())
+		return nil, errors.Join(err, s.log.Close(), closeCopies(s.copies))
 	}
 	return s, nil
 }
@@ -135,6 +141,48 @@ func keepConfiguration(s *exhibit.Store, cfg *v1alpha1.Config) (map[string]strin
 	}
 	digest, err := s.Put(b, time.Now())
 	return map[string]string{"cluster": spec.Cluster, "mode": string(spec.Mode), "scope": string(spec.Scope), audit.DetailConfiguration: digest}, err
+}
+
+// openCopies reads FILE[,required][,timeout=DURATION].
+func openCopies(flags []string) (copies []audit.Copy, err error) {
+	for _, flag := range flags {
+		path, options, _ := strings.Cut(flag, ",")
+		c := audit.Copy{Name: path}
+		for option := range strings.SplitSeq(options, ",") {
+			wait, isTimeout := strings.CutPrefix(option, "timeout=")
+			switch {
+			case options == "":
+			case option == "required":
+				c.Required = true
+			case isTimeout:
+				if c.Timeout, err = time.ParseDuration(wait); err == nil && c.Timeout <= 0 {
+					err = errors.New("not positive")
+				}
+			default:
+				err = fmt.Errorf("%q: want required or timeout=DURATION", option)
+			}
+		}
+		var sink *audit.FileSink
+		if err == nil {
+			sink, err = audit.OpenFileSink(path)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("--audit-copy %s: %w", flag, err), closeCopies(copies))
+		}
+		c.Sink = sink
+		copies = append(copies, c)
+	}
+	return copies, nil
+}
+
+func closeCopies(copies []audit.Copy) error {
+	var errs []error
+	for _, c := range copies {
+		if f, ok := c.Sink.(*audit.FileSink); ok {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // auditKeys loads the keys that seal the log, and makes one where the operator gave none.
@@ -312,7 +360,7 @@ func (s *sealing) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), lastSeal)
 	defer cancel()
 	_, sealErr := s.sealer.Seal(ctx)
-	return errors.Join(err, sealErr)
+	return errors.Join(err, sealErr, closeCopies(s.copies))
 }
 
 // lastSeal bounds the seal of the last records: what it misses, the next process seals.

@@ -237,3 +237,39 @@ func TestTheAPIServerTellsTheGateWhatBecameOfChanges(t *testing.T) {
 		t.Error("a body or the token came into the log")
 	}
 }
+
+// A second disk has each record, whatever becomes of the first.
+func TestACopyOnAnotherDisk(t *testing.T) {
+	dir, other := t.TempDir(), filepath.Join(t.TempDir(), "copy.jsonl")
+	g, err := gateIn(t, dir, func(o *serveOptions) { o.audit.copies = []string{other + ",required,timeout=30s"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []audit.Type{audit.TypeStart, audit.TypeStop} {
+		if !strings.Contains(string(b), `"type":"`+string(kind)+`"`) {
+			t.Errorf("the copy does not hold %s:\n%s", kind, b)
+		}
+	}
+	for flag, want := range map[string]string{
+		other + ",optional":          "want required or timeout",
+		other + ",timeout=soon":      "invalid duration",
+		other + ",timeout=-1s":       "not positive",
+		"/nowhere/copy.jsonl":        "no such file",
+		other + ",required,,":        "want required or timeout",
+		other + ",timeout=1s,mirror": "want required or timeout",
+	} {
+		if g, err := gateIn(t, t.TempDir(), func(o *serveOptions) { o.audit.copies = []string{flag} }); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", flag, err, want)
+			if err == nil {
+				g.close()
+			}
+		}
+	}
+}
