@@ -211,8 +211,11 @@ func substituted(before string, vars map[string]string) docAnswer {
 		v, ok := vars[name]
 		return v, ok
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return docAnswer{Why: boundText(err.Error())}
+	case len(after) > maxText:
+		return docAnswer{Why: fmt.Sprintf("they make more than %d bytes of one object", maxText)}
 	}
 	docs, err := parse("substituted.yaml", []byte(after), dialectKubernetes)
 	switch {
