@@ -183,13 +183,13 @@ func TestWhyOfTheCluster(t *testing.T) {
 func TestOneReplicaScans(t *testing.T) {
 	ctx := t.Context()
 	l := stage(t)
-	asRoot(t, l, "delete", "validatingwebhookconfiguration", "--all") // the replicas are an administrator here, whose Lease the gate would refuse
+	asRoot(t, l, "delete", "validatingwebhookconfiguration", "--all") // the replicas are an administrator here, whose Lease the gate would refuse; in its own namespace a policy would
 	serve := func() (metrics string, stop func()) {
 		t.Helper()
 		dir := t.TempDir()
 		listen, probes := address(t), address(t)
 		p, err := cluster.Run(filepath.Join(dir, "log"), l.Gate.Program, "serve", "--config="+l.Gate.Config, "--data="+filepath.Join(dir, "data"),
-			"--listen="+listen, "--probe-listen="+probes, "--kubeconfig="+l.AdminConfig, "--scan-interval=1h", "--scan-lease=commitgate/scan")
+			"--listen="+listen, "--probe-listen="+probes, "--kubeconfig="+l.AdminConfig, "--scan-interval=1h", "--scan-lease=default/scan")
 		check(t, err)
 		var once sync.Once
 		stop = func() {
