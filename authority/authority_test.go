@@ -281,9 +281,9 @@ func TestWithoutACluster(t *testing.T) {
 func TestParse(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	one, _ := New(now)
-	two, _ := New(now.Add(time.Hour))
+	two, _ := New(now.Add(-time.Hour)) // when it begins does not count: those of others begin when they are made, ours a day before
 	both := Bundle{one, two}
-	keys, err := both.KeyPEM()
+	keys, err := Bundle{two, one}.KeyPEM()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -307,7 +307,7 @@ func TestParse(t *testing.T) {
 		want        int
 		err         string
 	}{
-		"both, the newest last":             {append(two.pem(), one.pem()...), keys, 2, ""},
+		"both, the newest last":             {both.CertPEM(), keys, 2, ""},
 		"one is only trusted":               {both.CertPEM(), key, 1, ""},
 		"a key without its certificate":     {one.pem(), key, 0, "no certificate with its key"},
 		"nothing":                           {nil, nil, 0, "no certificate with its key"},

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
 	"time"
 )
 
@@ -66,10 +65,10 @@ func (a *Authority) valid(now time.Time) bool {
 	return !now.Before(a.Cert.NotBefore) && now.Before(a.Cert.NotAfter)
 }
 
-// Bundle are the authorities of one folder or Secret, oldest first, one key each. It is never empty, and never changes.
+// Bundle are the authorities of one folder or Secret, one key each, as they follow each other: the last is the newest. It is never empty, and never changes.
 type Bundle []*Authority
 
-// Parse reads a bundle: certificates and keys in PEM, in any order. A certificate without its key is left out: it may be there to be trusted,
+// Parse reads a bundle: certificates in PEM as they follow each other, and their keys in any order. A certificate without its key is left out: it may be there to be trusted,
 // but issues nothing. At least one must have its key.
 func Parse(certPEM, keyPEM []byte) (Bundle, error) {
 	var keys [][]byte
@@ -99,7 +98,6 @@ func Parse(certPEM, keyPEM []byte) (Bundle, error) {
 	if len(b) == 0 {
 		return nil, errors.New("no certificate with its key")
 	}
-	slices.SortStableFunc(b, func(x, y *Authority) int { return x.Cert.NotBefore.Compare(y.Cert.NotBefore) })
 	return b, nil
 }
 

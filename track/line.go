@@ -20,6 +20,8 @@ type line struct {
 	// mark asks for one commit to be kept when it is passed: what was published before a restart.
 	mark   git.ID
 	marked signing.Verified
+	// lately are the last commits before verified, oldest first.
+	lately []signing.Verified
 	// past are the commits of lineage, if keep asks for them: for tools that look back.
 	keep bool
 	past []signing.Verified
@@ -72,7 +74,14 @@ func (l *line) ancestor(h signing.History) func(context.Context, git.ID) (signin
 	}
 }
 
+// maxLately is how many commits behind the newest may be the truth for a moment: an agent may be about to apply one that was the newest when it looked.
+const maxLately = 16
+
 func (l *line) stand(v signing.Verified) {
+	if !l.verified.IsZero() {
+		l.lately = append(l.lately, l.verified)
+		l.lately = slices.Delete(l.lately, 0, max(0, len(l.lately)-maxLately))
+	}
 	l.verified = v
 	if l.keep {
 		l.past = append(l.past, v)

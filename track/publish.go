@@ -52,6 +52,9 @@ func (t *Tracker) publish(ctx context.Context) error {
 		return nil
 	}
 	t.failed = failure{}
+	for _, r := range moved {
+		t.passThrough(ctx, r)
+	}
 	// Usually one repository moved. If several did and one of them is bad, the others need not wait for it.
 	err := t.tryAll(ctx, moved)
 	if err != nil && len(moved) > 1 && t.current != nil {
@@ -67,6 +70,49 @@ func (t *Tracker) publish(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// passThrough makes each of the last commits that came at once the truth for a moment, as if they had come one by one: an agent may have looked
+// at the branch between two of them, and what it applies is then acceptable for the window, as it is to a replica that looked more often. What is wrong
+// with one of them is no matter, since another followed.
+func (t *Tracker) passThrough(ctx context.Context, r *repository) {
+	if t.current == nil || r.published == "" || t.cfg.Gate.Window.Duration == 0 || !r.lineage.holds(r.published) {
+		return
+	}
+	for _, v := range r.lately {
+		if r.lineage.index[v.Commit().ID] <= r.lineage.index[r.published] {
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		next, err := t.builder.build(ctx, t.current, t.sources([]*repository{r}, v), t.cfg.Now())
+		if err == nil {
+			err = t.observe(ctx, r, v, next)
+		}
+		if err != nil {
+			t.cfg.Log.Info("a commit that another followed at once is not the truth", "repository", r.name, "commit", v.Commit().ID, "err", bound(err.Error()))
+			continue
+		}
+		r.mark, r.marked, r.published = v.Commit().ID, v, v.Commit().ID
+		t.swap(next)
+	}
+}
+
+// sources are the repositories as what is to be the truth: those that moved at a commit, or as far as they are verified if it is zero; the others as they are.
+func (t *Tracker) sources(moved []*repository, at signing.Verified) map[string]*source {
+	sources := make(map[string]*source, len(t.repos))
+	for _, r := range t.repos {
+		s := r.source()
+		switch {
+		case !slices.Contains(moved, r):
+			s.verified = r.marked // what of it is the truth
+		case !at.IsZero():
+			s.verified = at
+		}
+		sources[r.name] = s
+	}
+	return sources
 }
 
 // retype makes the truth anew of the same commits if the CRDs of the cluster changed: nothing is published by that, but fields compare otherwise.
@@ -135,22 +181,14 @@ func bound(why string) string {
 
 // try builds the snapshot, records it and makes it the truth.
 func (t *Tracker) try(ctx context.Context, moved []*repository) error {
-	sources := make(map[string]*source, len(t.repos))
-	for _, r := range t.repos {
-		s := r.source()
-		if !slices.Contains(moved, r) {
-			s.verified = r.marked // what of it is the truth
-		}
-		sources[r.name] = s
-	}
-	next, err := t.builder.build(ctx, t.current, sources, t.cfg.Now())
+	next, err := t.builder.build(ctx, t.current, t.sources(moved, signing.Verified{}), t.cfg.Now())
 	if err != nil {
 		return err
 	}
 	// The fact is recorded first, then remembered, then it becomes the truth. A crash after the record leaves the old mark: the restart publishes, and
 	// records, once more.
 	for _, r := range moved {
-		if err := t.observe(ctx, r, next); err != nil {
+		if err := t.observe(ctx, r, r.verified, next); err != nil {
 			return &stageError{StagePublish, fmt.Errorf("the publication could not be recorded: %w", err)}
 		}
 	}
@@ -175,11 +213,11 @@ func (t *Tracker) try(ctx context.Context, moved []*repository) error {
 	return nil
 }
 
-func (t *Tracker) observe(ctx context.Context, r *repository, next *built) error {
+func (t *Tracker) observe(ctx context.Context, r *repository, v signing.Verified, next *built) error {
 	if t.cfg.Observer == nil {
 		return nil
 	}
-	p := r.publication(r.verified, next)
+	p := r.publication(v, next)
 	if err := t.cfg.Observer.Published(ctx, p); err != nil {
 		return err
 	}

@@ -586,3 +586,38 @@ func sum(t *testing.T, registry *prometheus.Registry, name string) float64 {
 	}
 	return total
 }
+
+// Commits that come at once: an agent looked at the branch between two of them. What it applies is as acceptable here as to a replica that fetched more often,
+// and one that does not render stands in nobody's way.
+func TestCommitsThatComeAtOnceWereEachTheTruth(t *testing.T) {
+	w := newWorld(t)
+	const lately = 16 // commits behind the newest
+	tracker := w.start(nil)
+	w.once(tracker)
+	var ids []git.ID
+	for n := range lately + 4 {
+		text := configMap("cart", fmt.Sprint(n+2))
+		if n == lately {
+			text = "kind: [unclosed\n"
+		}
+		ids = append(ids, w.publish(w.alice, "push", map[string]string{"apps/cart.yaml": text}))
+	}
+	w.once(tracker)
+	w.at(tracker, ids[len(ids)-1])
+	accepted := map[git.ID]bool{}
+	for _, s := range tracker.Truth().Recent {
+		for _, r := range s.Revisions {
+			accepted[r.Commit.ID] = true
+		}
+	}
+	for n, id := range ids[:len(ids)-1] {
+		if want := n >= len(ids)-1-lately && n != lately; accepted[id] != want {
+			t.Errorf("commit %d of %d: accepted %t", n+1, len(ids), accepted[id])
+		}
+	}
+	w.clock.pass(w.gate.Window.Duration + time.Second)
+	w.once(tracker)
+	if n := len(tracker.Truth().Recent); n > 0 {
+		t.Errorf("after the window %d are accepted still", n)
+	}
+}

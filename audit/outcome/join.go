@@ -169,7 +169,14 @@ type Joiner struct {
 	// met is when an event last told of an object, by decision.what: the API server judges a request again when somebody
 	// else was faster, and its event names the first decision only.
 	met map[string]time.Time
+	// clock is the time by which decisions are forgotten: that of the API server, as events tell it, and that of decisions between them. A replica's
+	// clock that steps must not make the others' decisions old.
+	clock time.Time
+	ahead int // decisions in a row that were too far ahead of clock to be believed
 }
+
+// believed is how many decisions in a row must be far ahead of what events tell, until time has passed and no event told of it.
+const believed = 10_000
 
 // requestTimeout is how long the API server works on one request: decisions of the same request do not lie further apart.
 const requestTimeout = time.Minute
@@ -177,7 +184,8 @@ const requestTimeout = time.Minute
 type decision struct {
 	id, what string
 	of       collection
-	at       time.Time
+	at       time.Time // by the replica's clock
+	seen     time.Time // by the joiner's
 	allowed  bool
 	noop     bool
 	met      bool
@@ -213,12 +221,29 @@ func (j *Joiner) Decision(r *audit.Record) {
 		if r.Request.Operation == "DELETE" {
 			d.of = collection{r.Request.Group, r.Request.Resource, r.Request.Namespace}
 		}
+		j.tell(r.Time)
+		d.seen = j.clock
 		j.decisions[d.id] = d
 		j.order = append(j.order, d)
 		j.totals.Decisions++
-		j.forget(r.Time)
+		j.forget()
 	}
 }
+
+// tell lets time pass as decisions tell it, if no more than an event could have missed.
+func (j *Joiner) tell(at time.Time) {
+	if at.Sub(j.clock) > j.cfg.Window/2 && !j.clock.IsZero() && j.ahead < believed {
+		j.ahead++
+		return
+	}
+	j.ahead = 0
+	if at.After(j.clock) {
+		j.clock = at
+	}
+}
+
+// Knows tells whether a record has been fed and not yet forgotten.
+func (j *Joiner) Knows(record string) bool { return j.decisions[record] != nil }
 
 // describe names what a decision was about.
 func describe(q *audit.Request) string {
@@ -248,8 +273,8 @@ func (j *Joiner) retried(d *decision) bool {
 }
 
 // forget drops decisions that no event can come for any more.
-func (j *Joiner) forget(now time.Time) {
-	for len(j.order) > 0 && now.Sub(j.order[0].at) > j.cfg.Window {
+func (j *Joiner) forget() {
+	for len(j.order) > 0 && j.clock.Sub(j.order[0].seen) > j.cfg.Window {
 		j.end(j.order[0])
 		j.order = j.order[1:]
 	}
@@ -277,6 +302,9 @@ func (j *Joiner) Event(e *Event) {
 		return
 	}
 	j.totals.Events++
+	if e.At.After(j.clock) {
+		j.clock = e.At
+	}
 	if j.totals.From.IsZero() || e.At.Before(j.totals.From) {
 		j.totals.From = e.At
 	}

@@ -309,6 +309,75 @@ func TestJoinReadsTheLogsOfAllReplicas(t *testing.T) {
 	}
 }
 
+// The clock of one replica jumps ahead for a while, by more than the window: its records of that time, those behind them and those of the other replica
+// are found all the same.
+func TestJoinLivesWithClocksThatStep(t *testing.T) {
+	began := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	record := func(at time.Time, boot string, elapsed time.Duration, id string) audit.Line {
+		r := decided(id, "allow")
+		r.ID = id
+		r.Time, r.Monotonic, r.Writer = at, int64(elapsed), &audit.Writer{Boot: boot}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var members map[string]any // in order, as a log has them
+		if err := json.Unmarshal(text, &members); err != nil {
+			t.Fatal(err)
+		}
+		if text, err = json.Marshal(members); err != nil {
+			t.Fatal(err)
+		}
+		return audit.Line{Text: text}
+	}
+	var a, b []audit.Line
+	for i := range 90 {
+		elapsed := time.Duration(i) * time.Minute
+		at := began.Add(elapsed)
+		b = append(b, record(at, "b", time.Hour+elapsed, fmt.Sprintf("b%d", i)))
+		if i >= 20 && i < 30 {
+			at = at.Add(3 * time.Hour)
+		}
+		a = append(a, record(at, "a", elapsed, fmt.Sprintf("a%d", i)))
+	}
+	j := NewJoiner(Config{})
+	var all []*source
+	for _, lines := range [][]audit.Line{a, b} {
+		s, err := newSource(func(yield func(audit.Line, error) bool) {
+			for _, l := range lines {
+				if !yield(l, nil) {
+					return
+				}
+			}
+		}, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.stop()
+		all = append(all, s)
+	}
+	var file bytes.Buffer
+	for i := range 90 {
+		for _, log := range []string{"a", "b"} {
+			line, _ := json.Marshal(event(func(e map[string]any) {
+				e["stageTimestamp"] = began.Add(time.Duration(i) * time.Minute).Format(time.RFC3339Nano)
+				e["annotations"] = map[string]any{"gate.commitgate.dev/record": fmt.Sprintf("%s%d", log, i)}
+			}))
+			file.Write(append(line, '\n'))
+		}
+	}
+	path := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := joinFile(t.Context(), path, all, j); err != nil {
+		t.Fatal(err)
+	}
+	if totals := j.Totals(); !totals.Complete() || totals.Joined != 180 {
+		t.Errorf("%+v", totals)
+	}
+}
+
 // appender keeps records, or fails.
 type appender struct {
 	records []audit.Record

@@ -70,17 +70,20 @@ type sealing struct {
 	copies   []audit.Copy // their sinks are files
 }
 
-// openAudit opens the log of this replica, one per host name, which is the pod's, and prepares its seals.
+// openAudit opens the log of this replica, one per name, and prepares its seals.
 func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slog.Logger) (*sealing, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, err
+	name := o.name
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return nil, err
+		}
 	}
 	cluster := cfg.Gate.Spec.Cluster
 	if cluster == "" {
 		cluster = "cluster"
 	}
-	dir, origin := filepath.Join(o.data, "audit"), "commitgate.dev/"+cluster+"/"+host
+	dir, origin := filepath.Join(o.data, "audit"), "commitgate.dev/"+cluster+"/"+name
 	signers, verifiers, err := auditKeys(ctx, o, origin)
 	if err != nil {
 		return nil, err
@@ -105,7 +108,7 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 		return nil, err
 	}
 	s.log, err = audit.Open(audit.Config{
-		Dir: dir, Origin: origin, Writer: audit.Writer{Name: host, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
+		Dir: dir, Origin: origin, Writer: audit.Writer{Name: name, Version: version()}, Heartbeat: heartbeat, Retention: o.audit.retention,
 		Floor: floor, Logger: log,
 		Start: start, Copies: s.copies,
 	})

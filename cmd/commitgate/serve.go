@@ -15,7 +15,7 @@ import (
 
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	config, data        string
+	config, data, name  string
 	listen, probeListen string
 	certFile, keyFile   string
 	caDir               string
@@ -54,6 +54,7 @@ on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says 
 	f := cmd.Flags()
 	f.StringVar(&o.config, "config", "", "file or folder with the Gate and its TrustedRepositories (required)")
 	f.StringVar(&o.data, "data", "/var/lib/commitgate", "folder for mirrors, the audit log and the certificate authority; must outlive restarts")
+	f.StringVar(&o.name, "name", "", "name of this replica, in its records and as the end of its log's origin (default the host name, which is the pod's)")
 	f.StringVar(&o.listen, "listen", ":10250", "address for the API server's reviews, with TLS")
 	f.StringVar(&o.probeListen, "probe-listen", ":8080", "address for /livez, /readyz, /metrics and /status")
 	f.StringVar(&o.certFile, "tls-cert", "", "certificate file, watched for changes; without it the gate's own authority issues one")

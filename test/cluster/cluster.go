@@ -12,7 +12,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -225,6 +227,39 @@ func (c *Cluster) eventually(ctx context.Context, what string, try func(context.
 		case <-time.After(poll):
 		}
 	}
+}
+
+// grace is how long an API server that was asked to end may wait for requests that never do: watches.
+const grace = 5 * time.Second
+
+// RestartAPIServer ends the API server as a node does (SIGTERM, and after a grace SIGKILL), starts it again, and waits until it is ready.
+func (c *Cluster) RestartAPIServer(ctx context.Context) error {
+	i := slices.IndexFunc(c.processes, func(p *Process) bool { return p.name == "kube-apiserver" })
+	old := c.processes[i]
+	if err := old.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-old.Done():
+	case <-time.After(grace):
+		if err := old.Kill(); err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	fresh, err := Run(old.log, old.cmd.Path, old.cmd.Args[1:]...)
+	if err != nil {
+		return err
+	}
+	c.processes[i] = fresh
+	client, err := kubernetes.NewForConfig(c.admin)
+	if err != nil {
+		return err
+	}
+	return c.eventually(ctx, "API server ready", func(ctx context.Context) error {
+		return client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+	})
 }
 
 // Stop ends every program of the control plane at once: nothing that it holds outlives it, so there is nothing to end in good order.

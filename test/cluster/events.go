@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // Event is one line of the API server's audit log: a request that changed something or tried to.
 type Event struct {
-	Verb       string `json:"verb"`
-	RequestURI string `json:"requestURI"`
+	Verb       string    `json:"verb"`
+	RequestURI string    `json:"requestURI"`
+	UserAgent  string    `json:"userAgent"`
+	Received   time.Time `json:"requestReceivedTimestamp"`
+	Answered   time.Time `json:"stageTimestamp"`
 	User       struct {
 		Username string `json:"username"`
 	} `json:"user"`
@@ -23,7 +27,8 @@ type Event struct {
 		Name        string `json:"name"`
 	} `json:"objectRef"`
 	Response struct {
-		Code int `json:"code"`
+		Code    int    `json:"code"`
+		Message string `json:"message"` // of a refusal
 	} `json:"responseStatus"`
 	// Annotations hold what admission webhooks had to say, as WEBHOOK-NAME/KEY.
 	Annotations map[string]string `json:"annotations"`

@@ -48,6 +48,8 @@ type Config struct {
 	View bool
 	// Pipeline adds a CI runner, which makes the Helm release web of the chart in charts/web with the values of env/prod.yaml, and nothing else.
 	Pipeline bool
+	// WithoutGate starts everything but a gate: the caller installs one.
+	WithoutGate bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -95,7 +97,10 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	}
 	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate, config.View) }
 	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
-	if config.WithoutCluster {
+	switch {
+	case config.WithoutGate:
+		parts = []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap}
+	case config.WithoutCluster:
 		parts = []func(context.Context) error{l.startForge, startGate}
 	}
 	for _, part := range parts {
