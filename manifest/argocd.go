@@ -127,7 +127,7 @@ func (u *applicationUnit) taken(r *renderer) string {
 		}
 	}
 	if u.charts(r) {
-		taken += fmt.Sprintf("%q %q", r.in.Kubernetes, r.declaredVersions())
+		taken += fmt.Sprintf("%q %q", r.in.Gate.Kubernetes, r.declaredVersions())
 	}
 	return taken
 }
@@ -135,6 +135,9 @@ func (u *applicationUnit) taken(r *renderer) string {
 // charts tells whether Helm is asked for one of the sources.
 func (u *applicationUnit) charts(r *renderer) bool {
 	return slices.ContainsFunc(u.spec.allSources(), func(s argoSource) bool {
+		if s.Chart != "" {
+			return true
+		}
 		t, _ := r.argoRepository(s)
 		p, err := git.ParsePath(s.Path)
 		if t == nil || err != nil || s.Directory != nil || s.Kustomize != nil {
@@ -203,7 +206,7 @@ func (r *renderer) unfollow(a *about, b *Build, format string, args ...any) erro
 func (u *applicationUnit) readSource(r *renderer, b *Build, s argoSource) error {
 	switch {
 	case s.Chart != "":
-		return r.unfollow(&u.self, b, "chart %s comes from the network, not from a verified commit", s.Chart)
+		return u.readPacked(r, b, s)
 	case s.Plugin != nil:
 		return r.unfollow(&u.self, b, "a config management plugin would run programs")
 	}

@@ -200,7 +200,6 @@ func TestWhatArgoCDCannotTakeFromGitIsNamed(t *testing.T) {
 	tests := map[string]struct {
 		spec, want string
 	}{
-		"a chart from a registry":         {"source: {repoURL: 'https://charts.example.com', chart: nginx, targetRevision: 1.2.3}", "chart nginx comes from the network, not from a verified commit"},
 		"a repository that nobody trusts": {"source: {repoURL: 'https://git.example.com/org/other', path: apps}", "https://git.example.com/org/other is not the URL or an alias of a trusted repository"},
 		"a branch that is not verified":   {"source: {repoURL: 'https://git.example.com/org/infra', path: apps, targetRevision: feature}", `it follows "feature" of repository infra; what is verified there is branch main`},
 		"a plugin":                        {"source: {repoURL: 'https://git.example.com/org/infra', path: apps, plugin: {name: x}}", "a config management plugin would run programs"},

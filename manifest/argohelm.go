@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -50,15 +51,47 @@ func (u *applicationUnit) helm(r *renderer, b *Build, at file, h *argoHelm) erro
 	if h == nil {
 		h = &argoHelm{}
 	}
-	o := helmOptions{
-		Release: cmp.Or(h.ReleaseName, u.self.owner.Name), Namespace: cmp.Or(h.Namespace, u.spec.Destination.Namespace),
-		CRDs: !h.SkipCRDs, KubeVersion: h.KubeVersion, APIVersions: h.APIVersions,
-	}
+	o := u.helmOptions(h)
 	var err error
 	if o.Values, err = u.helmValues(r, b, at, h); err != nil {
 		return err
 	}
 	return r.helm(b, at, o)
+}
+
+func (u *applicationUnit) helmOptions(h *argoHelm) helmOptions {
+	return helmOptions{
+		Release: cmp.Or(h.ReleaseName, u.self.owner.Name), Namespace: cmp.Or(h.Namespace, u.spec.Destination.Namespace),
+		CRDs: !h.SkipCRDs, KubeVersion: h.KubeVersion, APIVersions: h.APIVersions,
+	}
+}
+
+// readPacked renders a chart that comes from a repository or registry, if Git records its digest and its bytes are here.
+func (u *applicationUnit) readPacked(r *renderer, b *Build, s argoSource) error {
+	p, why, err := r.packed(b, u.self.at.Repository, chartName{s.RepoURL, s.Chart, s.TargetRevision})
+	if err != nil {
+		return err
+	}
+	h := s.Helm
+	if h == nil {
+		h = &argoHelm{}
+	}
+	files := slices.Clone(h.ValueFiles)
+	for _, f := range h.FileParameters {
+		files = append(files, f.Path)
+	}
+	if slices.ContainsFunc(files, func(name string) bool { return !strings.HasPrefix(name, "$") }) {
+		why = cmp.Or(why, "values files of a chart that is not in Git")
+	}
+	if why != "" {
+		return r.unfollow(&u.self, b, "%s", why)
+	}
+	b.Repository, b.Path, b.shaped = p.at.repository, p.at.path, true
+	o := u.helmOptions(h)
+	if o.Values, err = u.helmValues(r, b, p.at, h); err != nil {
+		return err
+	}
+	return r.helmPacked(b, p, o)
 }
 
 // helmValues are those of the files in their order, over them those of the application, over them its parameters.

@@ -100,6 +100,7 @@ type Build struct {
 	scopes    map[groupKind]scope   // of custom kinds, as they were taken to be
 	tracking  argoTracking
 	bundles   []*fleetBundle // that a GitRepo of Fleet makes
+	lacking   bool           // something outside of Git was not there: with the next push it may be
 	shaped    bool           // the owner's own fields shape the content
 	decrypts  bool           // the agent decrypts what SOPS encrypted
 	shapedBy  []git.Path     // files of the repository that shape the content of all objects: options, values files
@@ -132,7 +133,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 	a := u.about()
 	old := r.previous[a.id()]
 	taken := u.taken(r)
-	if old != nil && old.spec == a.spec && old.taken == taken && old.Declared.same(a.at) {
+	if old != nil && !old.lacking && old.spec == a.spec && old.taken == taken && old.Declared.same(a.at) {
 		same, err := r.unchanged(old.inputs)
 		if err != nil {
 			return nil, err

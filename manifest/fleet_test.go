@@ -305,9 +305,9 @@ Namespace default	infra:fleet/shop.yaml:1	fleet/shop
 GitRepo.fleet.cattle.io fleet-local/far	infra:fleet/far.yaml:1
 GitRepo.fleet.cattle.io fleet-local/shop	infra:fleet/shop.yaml:1
 GitRepo.fleet.cattle.io fleet-local/tag	infra:fleet/far.yaml:6
-unfollowed: infra:apps/above/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-above) is not followed: chart ../chart comes from the network, not from a verified commit
-unfollowed: infra:apps/http/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-http) is not followed: chart https://charts.example.com redis comes from the network, not from a verified commit
-unfollowed: infra:apps/oci/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-oci) is not followed: chart oci://registry.example.com/charts/redis comes from the network, not from a verified commit
+unfollowed: infra:apps/above/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-above) is not followed: chart ../chart is neither in the bundle's folder nor in a repository or registry
+unfollowed: infra:apps/http/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-http) is not followed: chart redis 1.2.3 of https://charts.example.com comes from the network, and repository infra has no charts.lock with its digest
+unfollowed: infra:apps/oci/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-oci) is not followed: chart redis of registry.example.com/charts comes from the network, and repository infra has no charts.lock with its digest
 unfollowed: infra:apps/templates: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-templates) is not followed: its templates belong to no chart: add a Chart.yaml
 unfollowed: infra:apps/when/fleet.yaml: GitRepo.fleet.cattle.io fleet-local/shop (bundle shop-apps-when) is not followed: helm.values: template: :1: function "now" not defined
 unfollowed: infra:fleet/far.yaml:1: GitRepo.fleet.cattle.io fleet-local/far is not followed: https://elsewhere.example.com/x is not the URL or an alias of a trusted repository

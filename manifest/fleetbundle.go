@@ -39,6 +39,9 @@ func (r *renderer) meetBundle(found *fleetBundle, above *about) {
 func (u *bundleUnit) about() *about { return &u.self }
 
 func (u *bundleUnit) charts(r *renderer) bool {
+	if h := u.bundle.Options.Helm; h.Repo != "" || strings.HasPrefix(h.Chart, "oci://") {
+		return true
+	}
 	dir, ok := u.chart()
 	if !ok || u.bundle.Unfollowed != "" {
 		return false
@@ -91,7 +94,7 @@ func (u *bundleUnit) taken(r *renderer) string {
 		}
 	}
 	if u.charts(r) {
-		fmt.Fprintf(digest, "%q %q\n", r.in.Kubernetes, r.declaredVersions())
+		fmt.Fprintf(digest, "%q %q\n", r.in.Gate.Kubernetes, r.declaredVersions())
 	}
 	return hex.EncodeToString(digest.Sum(nil))
 }
@@ -140,7 +143,7 @@ func (u *bundleUnit) readContent(r *renderer, b *Build) error {
 	}
 	options := u.bundle.Options
 	if h := options.Helm; h.Repo != "" || h.Chart != "" && (!inside || !chart) {
-		return u.unfollow(b, "chart %s comes from the network, not from a verified commit", strings.TrimSpace(h.Repo+" "+h.Chart))
+		return u.readPacked(r, b, h)
 	}
 	kustomization := join(u.bundle.Dir.path, path.Join(options.Kustomize.Dir, "kustomization.yaml"))
 	id, err := r.fileID(file{b.Repository, kustomization})
@@ -159,27 +162,58 @@ func (u *bundleUnit) readContent(r *renderer, b *Build) error {
 	return u.plain(r, b)
 }
 
+// readPacked renders a chart that comes from a repository or registry, if Git records its digest and its bytes are here.
+func (u *bundleUnit) readPacked(r *renderer, b *Build, h fleetHelm) error {
+	c := chartName{h.Repo, h.Chart, h.Version}
+	if url, oci := strings.CutPrefix(h.Chart, "oci://"); oci {
+		c = ociChart(url, h.Version)
+	} else if h.Repo == "" {
+		return u.unfollow(b, "chart %s is neither in the bundle's folder nor in a repository or registry", h.Chart)
+	}
+	p, why, err := r.packed(b, u.bundle.Dir.repository, c)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return u.unfollow(b, "%s", why)
+	}
+	o, err := u.options(r)
+	if err != nil {
+		return err
+	}
+	return r.helmPacked(b, p, o)
+}
+
 func (u *bundleUnit) helm(r *renderer, b *Build, at file) error {
+	o, err := u.options(r)
+	if err != nil {
+		return err
+	}
+	return r.helm(b, at, o)
+}
+
+// options are what the release gives to its chart.
+func (u *bundleUnit) options(r *renderer) (helmOptions, error) {
 	values := u.bundle.Options.Helm.Values
 	for _, from := range u.valuesFrom() {
 		o := r.values[from.key]
 		if len(o.Opaque) > 0 {
 			r.problem(u.self.at, "%s takes values from %s, which Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
-			return errReported
+			return helmOptions{}, errReported
 		}
 		data, ok := valuesOf(o)[from.name]
 		if !ok {
 			r.problem(u.self.at, "%s takes values from %s, which has no key %s", u.self.name(), o.Key, from.name)
-			return errReported
+			return helmOptions{}, errReported
 		}
 		more, err := common.ReadValues([]byte(data))
 		if err != nil {
 			r.problem(o.Source, "%s: the values are not YAML: %v", o.Key, err)
-			return errReported
+			return helmOptions{}, errReported
 		}
 		values = mergeValues(values, more)
 	}
-	return r.helm(b, at, helmOptions{Release: u.release, Namespace: u.namespace, Values: deepCopy(values), CRDs: true})
+	return helmOptions{Release: u.release, Namespace: u.namespace, Values: deepCopy(values), CRDs: true}, nil
 }
 
 // kustomizeChart lets the kustomization of the bundle have what the chart made, as its first resource; not what stands in crds/.

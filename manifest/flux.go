@@ -18,7 +18,10 @@ func (k sourceKey) String() string { return k.kind + " " + k.namespace + "/" + k
 type source struct {
 	repository *v1alpha1.TrustedRepository
 	why        string
-	ignore     string // gitignore patterns
+	ignore     string     // gitignore patterns
+	url        string     // of a HelmRepository or OCIRepository
+	digest     string     // of an OCIRepository, if it says so
+	chart      *fluxChart // of a HelmChart
 	at         Source
 }
 
@@ -50,10 +53,29 @@ func (r *renderer) meetFluxSource(o *Object) bool {
 		if g.Spec.Ignore != nil {
 			s.ignore = *g.Spec.Ignore
 		}
-	case "HelmRepository", "OCIRepository", "Bucket", "ExternalArtifact":
-		s.why = "it comes from the network, not from a verified commit"
+	case "HelmRepository", "OCIRepository":
+		var far struct {
+			Spec struct {
+				URL string `json:"url"`
+				Ref struct {
+					Digest string `json:"digest"`
+				} `json:"ref"`
+			} `json:"spec"`
+		}
+		if !r.decodeSpec(o, &far) {
+			return true
+		}
+		s.url, s.digest, s.why = far.Spec.URL, far.Spec.Ref.Digest, "it comes from the network, not from a verified commit"
 	case "HelmChart":
-		return true
+		var c struct {
+			Spec fluxChart `json:"spec"`
+		}
+		if !r.decodeSpec(o, &c) {
+			return true
+		}
+		s.chart = &c.Spec
+	case "Bucket", "ExternalArtifact":
+		s.why = "it comes from the network, not from a verified commit"
 	default:
 		return false
 	}

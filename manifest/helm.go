@@ -15,9 +15,22 @@ import (
 
 // helm renders a chart, and adds what it makes to the build.
 func (r *renderer) helm(b *Build, at file, o helmOptions) error {
-	o.KubeVersion = cmp.Or(o.KubeVersion, r.in.Kubernetes.Version)
-	o.APIVersions = slices.Concat(r.in.Kubernetes.APIVersions, r.declaredVersions(), o.APIVersions)
-	return r.renderFolder(b, folderJob{at: at, with: digestOptions(o), render: func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
+	dependencies, why, err := r.lockedDependencies(b, at)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		b.unfollows = append(b.unfollows, Problem{at.repository, join(at.path, "Chart.lock"), 0, "the chart is not followed: " + why})
+		return nil
+	}
+	files := map[string][]byte{}
+	o.Packed = map[string]git.Path{}
+	for name, p := range dependencies {
+		o.Packed[name] = p.file()
+		files[string(p.file())] = p.data
+	}
+	o = r.tell(o)
+	return r.renderFolder(b, folderJob{at: at, with: digestOptions(o), files: files, render: func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
 		a, err := r.do(tree, at.path, job{Helm: &helmJob{at.path, o}})
 		if err != nil {
 			return nil, nil, r.refuse(Source{Repository: at.repository, Path: at.path}, err)
@@ -27,8 +40,15 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 	}})
 }
 
+// tell tells a chart of the cluster.
+func (r *renderer) tell(o helmOptions) helmOptions {
+	o.KubeVersion = cmp.Or(o.KubeVersion, r.in.Gate.Kubernetes.Version)
+	o.APIVersions = slices.Concat(r.in.Gate.Kubernetes.APIVersions, r.declaredVersions(), o.APIVersions)
+	return o
+}
+
 func digestOptions(o helmOptions) string {
-	text := specText([]any{o.Release, o.Namespace, o.Values, o.ChartValues, o.KubeVersion, o.APIVersions, o.CRDs})
+	text := specText([]any{o.Build, o.Packed, o.Release, o.Namespace, o.Values, o.ChartValues, o.KubeVersion, o.APIVersions, o.CRDs})
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

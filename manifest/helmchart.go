@@ -35,22 +35,27 @@ type helmOptions struct {
 	KubeVersion        string         // "" is that of the Kubernetes libraries in this program
 	APIVersions        []string       // served by the cluster beside the built-in ones
 	CRDs               bool           // also what stands in crds/
+	// Build is the build metadata that the agent writes into the chart's version, "" if it does not.
+	Build string
+	// Packed are the packed charts that the chart depends on and does not hold, by name, as files of the tree.
+	Packed map[string]git.Path
 }
 
 // helmTemplate renders a chart of the tree as `helm template` does, without a cluster: lookup finds nothing. What a chart makes up anew each time
 // (a random password, a certificate, the time) or what depends on how often it was upgraded cannot be known: those values come as opaque paths, by
 // document. inputs are the files and folders that were read. at is told of each template that is begun with.
 func helmTemplate(tree fs.FS, dir git.Path, o helmOptions, at func(path string)) (docs []*document, inputs []git.Path, err error) {
-	h := &helmChart{tree: tree, seen: map[git.Path]bool{}, at: at}
+	h := &helmChart{tree: tree, seen: map[git.Path]bool{}, at: at, packed: o.Packed}
 	docs, err = h.template(dir, o)
 	return docs, sortedPaths(h.seen), err
 }
 
 // helmChart reads charts out of a tree.
 type helmChart struct {
-	tree fs.FS
-	seen map[git.Path]bool
-	at   func(path string)
+	tree   fs.FS
+	seen   map[git.Path]bool
+	at     func(path string)
+	packed map[string]git.Path // of charts that it depends on, by name
 }
 
 func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
@@ -157,6 +162,10 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	c, err := h.load(dir, 0)
 	if err != nil {
 		return made, err
+	}
+	if o.Build != "" {
+		version, _, _ := strings.Cut(c.Metadata.Version, "+")
+		c.Metadata.Version = version + "+" + o.Build
 	}
 	if o.ChartValues != nil {
 		c.Values = o.ChartValues
@@ -294,6 +303,9 @@ func (h *helmChart) load(dir git.Path, depth int) (*chart.Chart, error) {
 	if depth > 16 {
 		return nil, fmt.Errorf("chart %s: its dependencies lead in a circle", dir)
 	}
+	if strings.HasSuffix(string(dir), ".tgz") {
+		return h.unpack(dir)
+	}
 	files, err := h.files(dir)
 	if err != nil {
 		return nil, err
@@ -307,6 +319,14 @@ func (h *helmChart) load(dir git.Path, depth int) (*chart.Chart, error) {
 			continue
 		}
 		local, ok := strings.CutPrefix(d.Repository, "file://")
+		if p, packed := h.packed[d.Name]; packed && depth == 0 {
+			below, err := h.unpack(p)
+			if err != nil {
+				return nil, err
+			}
+			c.AddDependency(below)
+			continue
+		}
 		if !ok {
 			return nil, fmt.Errorf("chart %s depends on %s of %s, which is not in its charts folder: put it there, nothing is fetched", dir, d.Name, d.Repository)
 		}
@@ -315,6 +335,23 @@ func (h *helmChart) load(dir git.Path, depth int) (*chart.Chart, error) {
 			return nil, err
 		}
 		c.AddDependency(below)
+	}
+	return c, nil
+}
+
+// unpack loads a packed chart, within Helm's own bounds.
+func (h *helmChart) unpack(p git.Path) (*chart.Chart, error) {
+	data, err := fs.ReadFile(h.tree, string(p))
+	if err != nil {
+		return nil, err
+	}
+	files, err := archive.LoadArchiveFiles(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("packed chart: %w", err)
+	}
+	c, err := loader.LoadFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("packed chart: %w", err)
 	}
 	return c, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/strvals"
@@ -21,20 +22,12 @@ type helmRelease struct {
 
 type helmReleaseSpec struct {
 	Chart *struct {
-		Spec struct {
-			Chart     string `json:"chart"`
-			SourceRef struct {
-				Kind      string `json:"kind"`
-				Name      string `json:"name"`
-				Namespace string `json:"namespace,omitempty"`
-			} `json:"sourceRef"`
-			ValuesFiles              []string `json:"valuesFiles,omitempty"`
-			IgnoreMissingValuesFiles bool     `json:"ignoreMissingValuesFiles,omitempty"`
-		} `json:"spec"`
+		Spec fluxChart `json:"spec"`
 	} `json:"chart,omitempty"`
 	ChartRef *struct {
-		Kind string `json:"kind"`
-		Name string `json:"name"`
+		Kind      string `json:"kind"`
+		Name      string `json:"name"`
+		Namespace string `json:"namespace,omitempty"`
 	} `json:"chartRef,omitempty"`
 	KubeConfig      map[string]any   `json:"kubeConfig,omitempty"`
 	ReleaseName     string           `json:"releaseName,omitempty"`
@@ -63,13 +56,26 @@ type helmReleaseSpec struct {
 	} `json:"test"`
 }
 
+// fluxChart says where a chart comes from: in a HelmRelease, and in a HelmChart.
+type fluxChart struct {
+	Chart     string `json:"chart"`
+	Version   string `json:"version,omitempty"`
+	SourceRef struct {
+		Kind      string `json:"kind"`
+		Name      string `json:"name"`
+		Namespace string `json:"namespace,omitempty"`
+	} `json:"sourceRef"`
+	ValuesFiles              []string `json:"valuesFiles,omitempty"`
+	IgnoreMissingValuesFiles bool     `json:"ignoreMissingValuesFiles,omitempty"`
+}
+
 type helmValuesFrom struct {
 	fluxValues
 	ValuesKey  string `json:"valuesKey,omitempty"`
 	TargetPath string `json:"targetPath,omitempty"`
 }
 
-// helmUnit is a Flux HelmRelease whose chart stands in Git.
+// helmUnit is a Flux HelmRelease.
 type helmUnit struct {
 	self    about
 	spec    helmReleaseSpec
@@ -94,16 +100,15 @@ func (r *renderer) meetHelmRelease(o *Object, above *about) bool {
 		self: about{owner: agent.Owner{Agent: a.Name, Group: o.Group, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, at: o.Source, depth: above.depth + 1},
 		spec: h.Spec, target: cmp.Or(h.Spec.TargetNamespace, o.Namespace),
 	}
-	if h.Spec.Chart == nil {
-		if h.Spec.ChartRef != nil {
-			r.unfollowed(o.Source, "%s is not followed: its chart %s %s comes from the network, not from a verified commit", u.self.name(), h.Spec.ChartRef.Kind, h.Spec.ChartRef.Name)
-		} else {
-			r.problem(o.Source, "%s has neither spec.chart nor spec.chartRef", u.self.name())
-		}
+	switch chart, ref := h.Spec.Chart, h.Spec.ChartRef; {
+	case chart != nil:
+		u.from = sourceKey{chart.Spec.SourceRef.Kind, cmp.Or(chart.Spec.SourceRef.Namespace, o.Namespace), chart.Spec.SourceRef.Name}
+	case ref != nil:
+		u.from = sourceKey{ref.Kind, cmp.Or(ref.Namespace, o.Namespace), ref.Name}
+	default:
+		r.problem(o.Source, "%s has neither spec.chart nor spec.chartRef", u.self.name())
 		return true
 	}
-	ref := h.Spec.Chart.Spec.SourceRef
-	u.from = sourceKey{ref.Kind, cmp.Or(ref.Namespace, o.Namespace), ref.Name}
 	u.release = releaseName(h.Spec, o)
 	u.self.spec = specText(h.Spec)
 	r.add(u)
@@ -131,8 +136,8 @@ func (u *helmUnit) about() *about         { return &u.self }
 func (u *helmUnit) charts(*renderer) bool { return true }
 
 func (u *helmUnit) waits(r *renderer, last bool) string {
-	if r.sources[u.from] == nil {
-		return fmt.Sprintf("%s wants its chart from %s, which is declared nowhere", u.self.name(), u.from)
+	if s, from, _ := u.source(r); s == nil {
+		return fmt.Sprintf("%s wants its chart from %s, which is declared nowhere", u.self.name(), from)
 	}
 	for _, from := range u.spec.ValuesFrom {
 		if why := r.lacks(&u.self, from.fluxValues, "takes values", last); why != "" {
@@ -142,10 +147,24 @@ func (u *helmUnit) waits(r *renderer, last bool) string {
 	return ""
 }
 
+// source finds where the chart comes from; nil if that is declared nowhere, which from names.
+func (u *helmUnit) source(r *renderer) (s *source, from sourceKey, chart fluxChart) {
+	s, from = r.sources[u.from], u.from
+	if u.spec.Chart != nil {
+		chart = u.spec.Chart.Spec
+	}
+	if s != nil && s.chart != nil {
+		chart = *s.chart
+		from = sourceKey{chart.SourceRef.Kind, from.namespace, chart.SourceRef.Name}
+		s = r.sources[from]
+	}
+	return s, from, chart
+}
+
 func (u *helmUnit) taken(r *renderer) string {
-	s := r.sources[u.from]
+	s, _, chart := u.source(r)
 	digest := sha256.New()
-	fmt.Fprintf(digest, "%q %s\n", s.why, s.ignore)
+	fmt.Fprintf(digest, "%q %s %q %q %s\n", s.why, s.ignore, s.url, s.digest, specText(chart))
 	if s.repository != nil {
 		fmt.Fprintf(digest, "%s\n", s.repository.Name)
 	}
@@ -154,23 +173,23 @@ func (u *helmUnit) taken(r *renderer) string {
 			fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Opaque}))
 		}
 	}
-	fmt.Fprintf(digest, "%q %q\n", r.in.Kubernetes, r.declaredVersions())
+	fmt.Fprintf(digest, "%q %q\n", r.in.Gate.Kubernetes, r.declaredVersions())
 	return hex.EncodeToString(digest.Sum(nil))
 }
 
 func (u *helmUnit) read(r *renderer, b *Build) error {
-	s := r.sources[u.from]
+	s, from, chart := u.source(r)
+	b.Release = Release{Namespace: u.target, Name: u.release}
 	if s.repository == nil {
-		return r.unfollow(&u.self, b, "%s: %s", u.from, s.why)
+		return u.readPacked(r, b, s, from, chart)
 	}
-	p, err := git.ParsePath(u.spec.Chart.Spec.Chart)
+	p, err := git.ParsePath(chart.Chart)
 	if err != nil {
 		r.problem(u.self.at, "%s: spec.chart.spec.chart: %v", u.self.name(), err)
 		return errReported
 	}
 	at := file{s.repository.Name, p}
 	b.Repository, b.Path, b.shaped = at.repository, at.path, true
-	b.Release = Release{Namespace: u.target, Name: u.release}
 	id, err := r.fileID(file{at.repository, join(p, "Chart.yaml")})
 	if err != nil {
 		return err
@@ -183,12 +202,52 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 	if o.Values, err = u.values(r); err != nil {
 		return err
 	}
-	if o.ChartValues, err = u.chartValues(r, b, at); err != nil {
+	if o.ChartValues, err = u.chartValues(r, b, at, chart); err != nil {
 		return err
 	}
 	if err := r.helm(b, at, o); err != nil {
 		return err
 	}
+	return u.finish(r, b)
+}
+
+// readPacked renders a chart that comes from a repository or registry, if Git records its digest and its bytes are here.
+func (u *helmUnit) readPacked(r *renderer, b *Build, s *source, from sourceKey, chart fluxChart) error {
+	var p packedChart
+	var why string
+	var err error
+	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
+	switch {
+	case len(chart.ValuesFiles) > 0:
+		why = "valuesFiles of a chart that is not in Git"
+	case s.url != "" && from.kind == "HelmRepository":
+		p, why, err = r.packed(b, u.self.at.Repository, chartName{s.url, chart.Chart, chart.Version})
+	case s.url != "" && s.digest != "" && s.at.Repository != "":
+		p, why = r.packedArtifact(b, file{s.at.Repository, s.at.Path}, s.url, s.digest)
+		o.Build = strings.TrimPrefix(s.digest, "sha256:")[:min(12, len(s.digest)-len("sha256:"))]
+	case s.url != "":
+		why = s.url + " comes from the network, and spec.ref.digest does not say in Git what it is"
+	default:
+		why = s.why
+	}
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return r.unfollow(&u.self, b, "%s: %s", from, why)
+	}
+	b.Repository, b.Path, b.shaped = p.at.repository, p.at.path, true
+	if o.Values, err = u.values(r); err != nil {
+		return err
+	}
+	if err := r.helmPacked(b, p, o); err != nil {
+		return err
+	}
+	return u.finish(r, b)
+}
+
+// finish adds what is not the chart's.
+func (u *helmUnit) finish(r *renderer, b *Build) error {
 	if u.spec.Install.CreateNamespace && u.spec.TargetNamespace != "" {
 		b.documents = append(b.documents, namespaceOfRelease(u.target, u.self.at))
 	}
@@ -201,8 +260,7 @@ func (u *helmUnit) appliesCRDs() bool {
 }
 
 // chartValues are the values files that stand in for the chart's own, nil if none are named. Their paths begin at the root of the source.
-func (u *helmUnit) chartValues(r *renderer, b *Build, at file) (map[string]any, error) {
-	c := u.spec.Chart.Spec
+func (u *helmUnit) chartValues(r *renderer, b *Build, at file, c fluxChart) (map[string]any, error) {
 	if len(c.ValuesFiles) == 0 {
 		return nil, nil
 	}

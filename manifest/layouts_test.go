@@ -30,7 +30,7 @@ func TestUsualLayouts(t *testing.T) {
       metadata: {name: flux-system, namespace: flux-system}
       spec: {path: ./clusters/production, prune: true, sourceRef: {kind: GitRepository, name: flux-system}}`,
 			folders:    map[string]string{"infra-configs": "infrastructure/configs", "apps": "apps/production"},
-			unfollowed: "infra:infrastructure/controllers/ingress.yaml:6: HelmRelease.helm.toolkit.fluxcd.io ingress/ingress is not followed: HelmRepository ingress/charts: it comes from the network, not from a verified commit",
+			unfollowed: "infra:infrastructure/controllers/ingress.yaml:6: HelmRelease.helm.toolkit.fluxcd.io ingress/ingress is not followed: HelmRepository ingress/charts: chart ingress of https://charts.example.com comes from the network, and repository infra has no charts.lock with its digest",
 			files: `
 -- clusters/production/infrastructure.yaml --
 apiVersion: kustomize.toolkit.fluxcd.io/v1

@@ -27,7 +27,7 @@ func (u *releaseUnit) about() *about                { return &u.self }
 func (u *releaseUnit) charts(*renderer) bool        { return true }
 func (u *releaseUnit) waits(*renderer, bool) string { return "" }
 func (u *releaseUnit) taken(r *renderer) string {
-	return fmt.Sprintf("%q %q", r.in.Kubernetes, r.declaredVersions())
+	return fmt.Sprintf("%q %q", r.in.Gate.Kubernetes, r.declaredVersions())
 }
 
 func (u *releaseUnit) read(r *renderer, b *Build) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -21,24 +22,17 @@ type Input struct {
 	Verified     map[string]signing.Verified  // the commit to render, by repository name
 	Previous     *Set                         // of the revision before, nil at first: what did not change is taken over, with the same *Object pointers
 	Limits       Limits                       // zero value: the defaults
+	// Charts is the folder that the gate's field charts names, nil if it names none. Of its files only those are taken whose bytes hash to what Git says.
+	Charts fs.FS
 	// Engine runs charts, kustomizations, substitutions and templates. Without one, what needs it is an error.
 	Engine Engine
 	// Keep keeps what kustomizations and charts render to; nil keeps nothing.
 	Keep Keep
-	// Kubernetes is what charts are told of the cluster. The zero value is the version of this program's Kubernetes libraries, with the built-in
-	// API versions; those of CRDs in Git are always added.
-	Kubernetes Kubernetes
 	// Pinned is a commit of a repository's line that leads to the verified one, for those who name one by its hash. The error wraps
 	// signing.ErrNotOnLine if it is not part of it. nil: there is none but the verified ones.
 	Pinned func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error)
 	// Decryption opens what Git holds encrypted; nil opens nothing. It must be the same for a set and its Previous.
 	Decryption *Decryption
-}
-
-// Kubernetes is what charts ask of the cluster (.Capabilities).
-type Kubernetes struct {
-	Version     string   // such as v1.36.1
-	APIVersions []string // such as monitoring.coreos.com/v1
 }
 
 // Limits bound one rendering. A zero field is its default.

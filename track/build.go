@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"time"
 
@@ -64,9 +66,18 @@ type stageError struct {
 func (e *stageError) Error() string { return fmt.Sprintf("%s: %v", e.stage, e.err) }
 func (e *stageError) Unwrap() error { return e.err }
 
+// chartsOf is the folder of packed charts that a gate names, nil if it names none.
+func chartsOf(gate v1alpha1.GateSpec) fs.FS {
+	if gate.Charts == "" {
+		return nil
+	}
+	return os.DirFS(gate.Charts)
+}
+
 // build renders, compiles and indexes what the sources declare. prev is what was built before, nil at first.
 func (b *builder) build(ctx context.Context, prev *built, sources map[string]*source, now time.Time) (*built, error) {
-	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption, Keep: b.keep}
+	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption, Keep: b.keep,
+		Charts: chartsOf(b.gate)}
 	a := &assembly{ctx: ctx, sources: sources, defined: b.defined()}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
 	in.Pinned = func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error) {

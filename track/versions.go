@@ -67,7 +67,7 @@ func (p *Past) before(ctx context.Context, repository string, at int32, previous
 			Pinned: func(_ context.Context, name string, commit git.ID) (signing.Verified, error) {
 				return p.locals[name].kept(commit)
 			},
-			Engine: p.cfg.Engine,
+			Engine: p.cfg.Engine, Charts: chartsOf(p.cfg.Gate),
 		})
 		if err == nil {
 			return at, set, nil

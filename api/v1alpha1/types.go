@@ -236,6 +236,11 @@ type GateSpec struct {
 	// Connect says who may exec, attach, port-forward and proxy; nobody if it is empty.
 	// +kubebuilder:validation:MaxItems=256
 	Connect []ConnectRule `json:"connect,omitempty"`
+	// Charts is a folder of the gate's machine with the packed charts that come from repositories and registries, which somebody fills: SHA256.tgz, and
+	// SHA256.json for the manifest of an OCI artifact. Of these the gate takes what Git records the digest of (docs/rendering.md).
+	Charts string `json:"charts,omitempty"`
+	// Kubernetes is what charts are told of the cluster (.Capabilities).
+	Kubernetes Kubernetes `json:"kubernetes,omitempty,omitzero"`
 	// ServiceAccount is the gate's own user name; its writes are refused but for dry-runs and its own status.
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 	// Decryption is with what values are opened that Git holds encrypted; without it they are explained by shape.
@@ -253,6 +258,17 @@ type Decryption struct {
 	// passphrase). They are read at the start. Keys that only Flux holds stay there: what they encrypt is explained by shape.
 	// +kubebuilder:validation:MinLength=1
 	Keys string `json:"keys"`
+}
+
+// Kubernetes is what charts are told of the cluster, whatever the cluster is: rendering asks nobody.
+type Kubernetes struct {
+	// Version of the cluster, such as v1.36.3. If it is not set, charts are told that of the Kubernetes libraries in commitgate, v1.36.
+	// +kubebuilder:validation:Pattern=`^v?[0-9]+\.[0-9]+(\.[0-9]+)?([-+].*)?$`
+	Version string `json:"version,omitempty"`
+	// APIVersions that the cluster serves beside those of Kubernetes itself and of the CRDs in Git: group/version, and group/version/Kind where
+	// charts ask for that.
+	// +kubebuilder:validation:MaxItems=1024
+	APIVersions []string `json:"apiVersions,omitempty"`
 }
 
 // BreakGlass says whose signatures make a grant, and how long one may last. It needs a cluster name: a grant is bound to it.

@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // Defaults of what a configuration leaves out.
@@ -116,6 +117,11 @@ func validateGate(c *Config) invalids {
 	}
 	v.roots(c)
 	v.agents(s)
+	if k := s.Kubernetes.Version; k != "" {
+		if _, err := version.ParseGeneric(k); err != nil {
+			v.add("spec.kubernetes.version", "%q is no version: want one such as v1.36.3", k)
+		}
+	}
 	v.exemptions(s)
 	v.breakGlass(s)
 	for i, r := range s.DryRuns {
