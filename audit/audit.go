@@ -219,13 +219,11 @@ type Approver struct {
 
 // Emergency is the break-glass grant under which a change was made.
 type Emergency struct {
-	Grant      string     `json:"grant"`                // name of the grant
-	OpenedBy   []string   `json:"openedBy,omitempty"`   // who signed it
-	Reason     string     `json:"reason,omitempty"`     // why
-	Ticket     string     `json:"ticket,omitempty"`     // where it is discussed
-	Expires    *time.Time `json:"expires,omitempty"`    // when the grant ends
-	ReviewDue  *time.Time `json:"reviewDue,omitempty"`  // until when somebody has to look at it
-	ReviewedBy string     `json:"reviewedBy,omitempty"` // who looked at it
+	Grant    string     `json:"grant"`              // name of the grant
+	OpenedBy []string   `json:"openedBy,omitempty"` // who signed it
+	Reason   string     `json:"reason,omitempty"`   // why
+	Ticket   string     `json:"ticket,omitempty"`   // where it is discussed
+	Expires  *time.Time `json:"expires,omitempty"`  // when the grant ends
 }
 
 // Outcome is what became of a decision.

@@ -24,24 +24,28 @@ type Subject struct {
 	Trailer  export.Trailer
 	// Verified says how the logs were verified before, or is empty if they were not.
 	Verified string
-	// Now is when the report is made: reviews that are due before are overdue.
+	// Now is when the report is made.
 	Now time.Time
 }
 
 // view is what the page shows.
 type view struct {
 	Subject
-	Changes, Noops, Refusals, Emergencies, Exceptions, Unverified, NotEnforced uint64
-	FourEyes                                                                   uint64
-	FourEyesShare                                                              float64
-	Repositories, Namespaces, Authors, Approvers, Signers, Kinds               []row
-	Reasons, Refused, Exemptions, Outcomes, Findings                           []row
-	Controls                                                                   []controlRow
-	Grants                                                                     []grantRow
-	Alone, Listed                                                              []change
-	Gaps, Trust                                                                []event
-	Cut                                                                        map[string]uint64
-	Chart                                                                      chart
+	Changes, Derived, Noops, Refusals, Emergencies, Exceptions, Unverified, NotEnforced uint64
+	FourEyes                                                                            uint64
+	FourEyesShare                                                                       float64
+	Repositories, Namespaces, Authors, Approvers, Signers, Kinds                        []row
+	Reasons, Refused, Exemptions, Outcomes, Findings                                    []row
+	Controls                                                                            []controlRow
+	Grants                                                                              []grantRow
+	Alone, Listed                                                                       []change
+	Gaps, Trust                                                                         []event
+	Cut                                                                                 map[string]uint64
+	// Attention is what an auditor looks at first, in sentences.
+	Attention []string
+	// Commits is how many commits the changes came with; 0 if there were too many to count.
+	Commits int
+	Chart   chart
 }
 
 type controlRow struct {
@@ -51,8 +55,8 @@ type controlRow struct {
 
 type grantRow struct {
 	grant
-	Review string
-	Late   bool
+	FollowUp string
+	Late     bool
 }
 
 // Write prints the report as one HTML page that needs nothing else.
@@ -61,7 +65,9 @@ func (c *Counter) Write(w io.Writer, s Subject) error {
 		"clean":   clean,
 		"stamp":   func(t time.Time) string { return stamp(t, time.RFC3339) },
 		"percent": func(f float64) string { return fmt.Sprintf("%.1f %%", 100*f) },
+		"minute":  func(t time.Time) string { return stamp(t, "2006-01-02 15:04") },
 		"width":   func(f float64) string { return fmt.Sprintf("%.1f", 120*f) },
+		"eyes":    func(f float64) string { return fmt.Sprintf("%.1f", 720*f) },
 	}).Parse(page)
 	if err != nil {
 		return err
@@ -78,7 +84,7 @@ func stamp(t time.Time, layout string) string {
 
 func (c *Counter) view(s Subject) view {
 	v := view{
-		Subject: s, Changes: c.changes, Noops: c.noops, Refusals: c.refusals, Emergencies: c.emergencies, Exceptions: c.exceptions,
+		Subject: s, Changes: c.changes, Derived: c.derived, Noops: c.noops, Refusals: c.refusals, Emergencies: c.emergencies, Exceptions: c.exceptions,
 		Unverified: c.unverified, NotEnforced: c.notEnforced, FourEyes: c.fourEyes,
 		Repositories: c.repositories.top(), Namespaces: c.namespaces.top(), Authors: c.authors.top(), Approvers: c.approvers.top(),
 		Signers: c.signers.top(), Kinds: c.kinds.top(), Reasons: c.reasons.top(), Refused: c.refused.top(), Exemptions: c.exemptions.top(),
@@ -92,24 +98,68 @@ func (c *Counter) view(s Subject) view {
 		v.Controls = append(v.Controls, controlRow{k.ID, k.Framework, k.Title, c.controls[k.ID]})
 	}
 	for _, id := range c.order {
-		v.Grants = append(v.Grants, newGrantRow(*c.grants[id], s.Now))
+		v.Grants = append(v.Grants, c.grantRow(c.grants[id]))
 	}
+	if len(c.commits) < maxKeys {
+		v.Commits = len(c.commits)
+	}
+	v.Attention = v.attention(c)
 	return v
 }
 
-// newGrantRow says how the follow-up of an emergency stands.
-func newGrantRow(g grant, now time.Time) grantRow {
-	r := grantRow{grant: g}
-	switch {
-	case g.ReviewedBy != "":
-		r.Review = "by " + g.ReviewedBy
-	case g.ReviewDue.IsZero():
-		r.Review = "none recorded"
-		r.Late = g.Changes > 0
-	case now.After(g.ReviewDue):
-		r.Review, r.Late = "overdue since "+g.ReviewDue.UTC().Format(time.DateOnly), true
+// attention says what is not as it should be.
+func (v *view) attention(c *Counter) (list []string) {
+	say := func(n uint64, one, many string) {
+		switch n {
+		case 0:
+		case 1:
+			list = append(list, one)
+		default:
+			list = append(list, fmt.Sprintf(many, n))
+		}
+	}
+	say(c.grave, "1 finding is critical or high: see Gaps and findings", "%d findings are critical or high: see Gaps and findings")
+	waiting := uint64(0)
+	for _, g := range v.Grants {
+		if g.Late {
+			waiting++
+		}
+	}
+	say(waiting, "1 emergency changed what has not been applied from Git since: see Emergency changes", "%d emergencies changed what has not been applied from Git since: see Emergency changes")
+	say(c.changes-c.fourEyes, "1 change was not seen by two people: see Four eyes", "%d changes were not seen by two people: see Four eyes")
+	say(c.notEnforced, "1 change would have been refused by an enforcing gate", "%d changes would have been refused by an enforcing gate")
+	for _, l := range v.Trailer.Logs {
+		if len(l.Shards) == 0 {
+			list = append(list, "the log "+clean(l.Log)+" is not sealed")
+		}
+	}
+	return list
+}
+
+// maxPending is how many objects a row names that wait for their follow-up.
+const maxPending = 5
+
+// grantRow says how the follow-up of an emergency stands: whether what it changed has been applied from Git since.
+func (c *Counter) grantRow(g *grant) grantRow {
+	var waiting []string
+	for object, of := range c.pending {
+		if of == g {
+			waiting = append(waiting, object)
+		}
+	}
+	slices.Sort(waiting)
+	r := grantRow{grant: *g}
+	switch n := len(waiting); {
+	case g.Changes == 0:
+		r.FollowUp = "nothing was changed"
+	case n == 0:
+		r.FollowUp = fmt.Sprintf("%d objects applied from Git since, the last on %s", g.Back, stamp(g.LastBack, time.RFC3339))
 	default:
-		r.Review = "due " + g.ReviewDue.UTC().Format(time.DateOnly)
+		r.Late = true
+		r.FollowUp = "not applied from Git since: " + strings.Join(waiting[:min(n, maxPending)], ", ")
+		if n > maxPending {
+			r.FollowUp += fmt.Sprintf(" and %d more", n-maxPending)
+		}
 	}
 	return r
 }
@@ -117,9 +167,18 @@ func newGrantRow(g grant, now time.Time) grantRow {
 // chart is the changes over time as bars.
 type chart struct {
 	Width, Height int
+	Left, Text    int // where the bars begin, and where the numbers of the lines end
 	Unit          string
 	Max           uint64
 	Bars          []bar
+	Lines         []mark // across, with their number
+	Ticks         []mark // of time
+}
+
+// mark is a place on an axis.
+type mark struct {
+	X, Y  int
+	Label string
 }
 
 // bar is one unit of time: the parts lie on each other. Numbers are pixels, but for the counts.
@@ -135,14 +194,18 @@ type part struct {
 }
 
 const (
-	chartHeight = 160
+	chartHeight = 160 // of the bars
 	chartWidth  = 720
+	chartLeft   = 34 // for the numbers of the lines
+	chartTop    = 8
+	chartFoot   = 16 // for the names of times
 	maxBars     = 92 // a quarter of days
+	maxTicks    = 13
 )
 
 // newChart draws the days, or weeks or months where there are many.
 func newChart(days map[string]*day) chart {
-	c := chart{Width: chartWidth, Height: chartHeight, Unit: "day"}
+	c := chart{Width: chartWidth, Height: chartTop + chartHeight + chartFoot, Left: chartLeft, Text: chartLeft - 5, Unit: "day"}
 	names := slices.Sorted(maps.Keys(days))
 	if len(names) == 0 {
 		return c
@@ -168,11 +231,19 @@ func newChart(days map[string]*day) chart {
 	for _, d := range sums {
 		c.Max = max(c.Max, d.Changes+d.Refusals+d.Emergencies)
 	}
-	step := max(chartWidth/len(order), 1)
+	c.Max = roundUp(c.Max)
+	for i := range uint64(3) { // bottom, middle, top
+		c.Lines = append(c.Lines, mark{Y: chartTop + chartHeight - int(i)*chartHeight/2, Label: fmt.Sprint(c.Max * i / 2)})
+	}
+	step := max((chartWidth-chartLeft)/len(order), 1)
+	every := (len(order) + maxTicks - 1) / maxTicks
 	for i, u := range order {
 		d := sums[u]
-		b := bar{X: i * step, W: max(step-1, 1), Label: u}
-		top := chartHeight
+		b := bar{X: chartLeft + i*step, W: max(min(step-1, 40), 1), Label: u}
+		if i%every == 0 {
+			c.Ticks = append(c.Ticks, mark{X: b.X, Label: strings.TrimPrefix(u, order[0][:len("2006-")])})
+		}
+		top := chartTop + chartHeight
 		for _, p := range []struct {
 			part *part
 			n    uint64
@@ -190,6 +261,15 @@ func newChart(days map[string]*day) chart {
 		c.Bars = append(c.Bars, b)
 	}
 	return c
+}
+
+// roundUp is the next even number with one or two digits and zeros, so that a scale reads well.
+func roundUp(n uint64) uint64 {
+	unit := uint64(2)
+	for unit*10 < n {
+		unit *= 10
+	}
+	return max((n+unit-1)/unit*unit, 2)
 }
 
 // span is how many days lie from a to b, both included.

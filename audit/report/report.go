@@ -21,7 +21,7 @@ const (
 	// maxKeys bounds how many different names are counted each by itself: whoever may send requests chooses their own.
 	maxKeys = 10_000
 	// maxRows bounds each list of single records; the population table holds all.
-	maxRows = 500
+	maxRows = 200
 	// maxTop is how many names a table of counts shows.
 	maxTop = 25
 )
@@ -31,7 +31,7 @@ const others = "(others)"
 
 // Counter counts records. Feed it all records of the period in order, lifecycle records included. It is for one goroutine.
 type Counter struct {
-	changes, noops, refusals, emergencies, exceptions, unverified, notEnforced uint64
+	changes, derived, noops, refusals, emergencies, exceptions, unverified, notEnforced uint64
 
 	repositories, namespaces, authors, approvers, signers, kinds counts
 	reasons, refused, exemptions, outcomes, findings, controls   counts
@@ -40,7 +40,10 @@ type Counter struct {
 	fourEyes uint64
 	alone    []change // changes that one person made, up to maxRows
 	grants   map[string]*grant
-	order    []string // of grants
+	order    []string          // of grants
+	commits  map[string]bool   // that the changes came with
+	grave    uint64            // findings that are critical or high
+	pending  map[string]*grant // objects that an emergency changed and that were not seen as Git has them since, by name
 	gaps     []event
 	trust    []event // revisions refused, policies, signers
 	last     map[string]*audit.Record
@@ -71,14 +74,14 @@ type event struct {
 type grant struct {
 	ID, Reason, Ticket, OpenedBy string
 	Opened, Closed               time.Time
-	ReviewDue                    time.Time
-	ReviewedBy                   string
 	Changes                      uint64
+	Back                         uint64    // objects that an agent has applied from Git since
+	LastBack                     time.Time // the last of them
 }
 
 // New returns an empty counter.
 func New() *Counter {
-	c := &Counter{days: map[string]*day{}, grants: map[string]*grant{}, last: map[string]*audit.Record{}, cut: map[string]uint64{}, controlM: audit.Controls()}
+	c := &Counter{days: map[string]*day{}, grants: map[string]*grant{}, pending: map[string]*grant{}, commits: map[string]bool{}, last: map[string]*audit.Record{}, cut: map[string]uint64{}, controlM: audit.Controls()}
 	for _, m := range []*counts{&c.repositories, &c.namespaces, &c.authors, &c.approvers, &c.signers, &c.kinds, &c.reasons, &c.refused, &c.exemptions, &c.outcomes, &c.findings, &c.controls} {
 		*m = counts{}
 	}
@@ -162,7 +165,7 @@ func (c *Counter) Add(r *audit.Record) {
 		c.gap(r, "low", message(r))
 	case audit.TypeStart:
 		c.started(r)
-	case audit.TypeRefused, audit.TypePolicies, audit.TypeSigners:
+	case audit.TypeRefused, audit.TypePolicies, audit.TypeSigners, audit.TypeConfigured:
 		c.trust = list(c, "trust", c.trust, event{Time: r.Time, Type: string(r.Type), Message: clean(message(r)), Log: logOf(r)})
 	}
 	keep := *r
@@ -188,8 +191,14 @@ func (c *Counter) decision(r *audit.Record) {
 		c.reasons.add(d.Reason)
 		c.refused.add(user(r))
 		return
+	}
+	c.follow(r)
+	switch {
 	case d.Noop:
 		c.noops++
+		return
+	case r.Actor != nil && r.Actor.Role == "controller" && r.Emergency == nil && d.Exemption == "":
+		c.derived++
 		return
 	}
 	c.changes++
@@ -210,19 +219,43 @@ func (c *Counter) decision(r *audit.Record) {
 	if e := r.Emergency; e != nil {
 		c.emergencies++
 		today.Emergencies++
-		c.grantOf(e).Changes++
+		c.emergency(objectOf(r), c.grantOf(e))
 	}
 	c.people(r, row)
 	c.listed = list(c, "changes", c.listed, row)
+}
+
+// emergency notes an object that was changed under a grant: somebody has to bring it back to what Git says, or Git to it.
+func (c *Counter) emergency(object string, g *grant) {
+	g.Changes++
+	if len(c.pending) < maxKeys {
+		c.pending[object] = g
+	}
+}
+
+// follow notices that an object which an emergency changed is as Git has it again: an agent applied it, from a commit.
+func (c *Counter) follow(r *audit.Record) {
+	if r.Emergency != nil || r.Actor == nil || r.Actor.Role != "agent" || r.Origin == nil || r.Origin.Commit == "" || r.Decision.Verdict != "allow" {
+		return
+	}
+	object := objectOf(r)
+	if g := c.pending[object]; g != nil {
+		delete(c.pending, object)
+		g.Back, g.LastBack = g.Back+1, r.Time
+	}
 }
 
 // people counts who wrote and who approved a change, and whether these were two.
 func (c *Counter) people(r *audit.Record, row change) {
 	o := r.Origin
 	if o == nil {
+		c.alone = list(c, "alone", c.alone, row)
 		return
 	}
 	c.repositories.add(o.Repository)
+	if o.Commit != "" && len(c.commits) < maxKeys {
+		c.commits[o.Repository+" "+string(o.Commit)] = true
+	}
 	c.authors.add(o.Author)
 	distinct := map[string]bool{}
 	for _, s := range o.Signers {
@@ -260,10 +293,6 @@ func (c *Counter) grantOf(e *audit.Emergency) *grant {
 	}
 	g.Reason, g.Ticket = cmp.Or(g.Reason, clean(e.Reason)), cmp.Or(g.Ticket, clean(e.Ticket))
 	g.OpenedBy = cmp.Or(g.OpenedBy, clean(strings.Join(e.OpenedBy, ", ")))
-	g.ReviewedBy = cmp.Or(clean(e.ReviewedBy), g.ReviewedBy)
-	if e.ReviewDue != nil {
-		g.ReviewDue = *e.ReviewDue
-	}
 	return g
 }
 
@@ -285,6 +314,9 @@ func (c *Counter) finding(r *audit.Record) {
 		kind, severity = r.Event.Details["kind"], r.Event.Details["severity"]
 	}
 	c.findings.add(kind)
+	if severity == "critical" || severity == "high" {
+		c.grave++
+	}
 	what := kind + ": " + message(r)
 	if r.Event != nil {
 		what += " (" + r.Event.Details["verb"] + " " + r.Event.Details["object"] + " by " + user(r) + ")"
@@ -337,21 +369,26 @@ func logOf(r *audit.Record) string {
 	return clean(r.Writer.Log)
 }
 
+// objectOf names the object of a request.
+func objectOf(r *audit.Record) string {
+	return clean(r.Request.Kind + " " + strings.TrimPrefix(r.Request.Namespace+"/"+r.Request.Name, "/"))
+}
+
 // rowOf is a change as a row.
 func rowOf(r *audit.Record) change {
-	q := r.Request
-	object := q.Kind
+	q, object := r.Request, objectOf(r)
 	if q.Subresource != "" {
-		object += "/" + q.Subresource
+		object = strings.Replace(object, " ", "/"+q.Subresource+" ", 1)
 	}
-	object += " " + strings.TrimPrefix(q.Namespace+"/"+q.Name, "/")
 	row := change{Time: r.Time, Operation: clean(q.Operation), Object: clean(object), User: user(r), Reason: clean(r.Decision.Reason), Record: clean(r.ID)}
 	if o := r.Origin; o != nil {
 		row.Repository, row.Path, row.Author = clean(o.Repository), clean(string(o.Path)), clean(o.Author)
 		row.Commit = clean(cmp.Or(o.Commit, o.Revision).Short())
 		var signers []string
 		for _, s := range o.Signers {
-			signers = append(signers, s.Principal)
+			if !slices.Contains(signers, s.Principal) {
+				signers = append(signers, s.Principal)
+			}
 		}
 		row.Signers = clean(strings.Join(signers, ", "))
 	}

@@ -22,7 +22,7 @@ func change1(name string, edit ...func(*audit.Record)) *audit.Record {
 		Request:  &audit.Request{Operation: "UPDATE", Kind: "Deployment", Group: "apps", Namespace: "shop", Name: name},
 		Actor:    &audit.Actor{Username: "flux", Role: "agent"},
 		Decision: &audit.Decision{Outcome: "allow", Verdict: "allow", Mode: "Enforce", Reason: "Declared"},
-		Origin: &audit.Origin{Repository: "shop", Revision: "3f2c1d9b7a5e4f60812a9c3d5b7e1f2a4c6d8e0b", Author: "Ada",
+		Origin: &audit.Origin{Repository: "shop", Revision: "3f2c1d9b7a5e4f60812a9c3d5b7e1f2a4c6d8e0b", Commit: "3f2c1d9b7a5e4f60812a9c3d5b7e1f2a4c6d8e0b", Author: "Ada",
 			Signers: []audit.Signer{{Principal: "ada@example.org"}}},
 	}
 	for _, e := range edit {
@@ -62,9 +62,8 @@ func TestTheReportSaysWhatTheRecordsSay(t *testing.T) {
 	denied := func(r *audit.Record) {
 		r.Decision.Outcome, r.Decision.Verdict, r.Decision.Reason, r.Actor.Username = "deny", "deny", "NotFromSyncAgent", "mallory"
 	}
-	due := noon.AddDate(0, 0, 2)
 	emergency := func(r *audit.Record) {
-		r.Emergency, r.Origin = &audit.Emergency{Grant: "g-7", Reason: "pager", Ticket: "INC-1", OpenedBy: []string{"eve"}, ReviewDue: &due}, nil
+		r.Emergency, r.Origin = &audit.Emergency{Grant: "g-7", Reason: "pager", Ticket: "INC-1", OpenedBy: []string{"eve"}}, nil
 	}
 	lifecycle := func(kind audit.Type, message string) *audit.Record {
 		return &audit.Record{Type: kind, Time: noon, Writer: &audit.Writer{Log: "gate.test/a"}, Event: &audit.Event{Message: message}}
@@ -82,11 +81,15 @@ func TestTheReportSaysWhatTheRecordsSay(t *testing.T) {
 		})}, []string{"0 of 1 changes"}},
 		"a refusal is no change": {[]*audit.Record{change1("cart", denied)}, []string{"0 changes", "1 refusals", "NotFromSyncAgent 1", "mallory 1"}},
 		"a no-op is no change": {[]*audit.Record{change1("cart", func(r *audit.Record) { r.Decision.Noop = true })},
-			[]string{"0 changes", "1 more requests changed nothing"}},
+			[]string{"0 changes", "and 1 requests changed nothing"}},
 		"a mode that lets pass": {[]*audit.Record{change1("cart", func(r *audit.Record) { r.Decision.Verdict = "deny" })},
 			[]string{"1 changes would have been refused by an enforcing gate"}},
-		"an emergency without its review": {[]*audit.Record{change1("cart", emergency)},
-			[]string{"1 emergency changes", "g-7 INC-1 pager eve", "overdue since 2026-11-22"}},
+		"an emergency without its follow-up": {[]*audit.Record{change1("cart", emergency)},
+			[]string{"1 emergency changes", "g-7 INC-1 pager eve", "not applied from Git since: Deployment shop/cart", "0 of 1 changes (0.0 %) carry"}},
+		"an emergency, and Git caught up": {[]*audit.Record{change1("cart", emergency), change1("till"), change1("cart", func(r *audit.Record) { r.Decision.Noop = true })},
+			[]string{"1 objects applied from Git since, the last on 2026-11-20T12:00:00Z"}},
+		"what a controller made is a consequence": {[]*audit.Record{change1("cart"), change1("cart-x1", func(r *audit.Record) { r.Actor.Role, r.Origin = "controller", nil })},
+			[]string{"1 changes", "1 more were made by the cluster"}},
 		"an exemption":                {[]*audit.Record{change1("cart", func(r *audit.Record) { r.Decision.Exemption = "hpa" })}, []string{"1 by exemption", "hpa 1"}},
 		"a change nobody judged":      {[]*audit.Record{finding}, []string{"1 gaps and findings", "finding (critical) Undecided: nobody judged it (create pods shop/x by root)"}},
 		"a process that was killed":   {[]*audit.Record{change1("cart"), lifecycle(audit.TypeStart, "began")}, []string{"did not stop in good order"}},
@@ -125,7 +128,7 @@ func TestTheNamesOfAttackersStayText(t *testing.T) {
 		r.Actor.Username, r.Origin.Author, r.Origin.Repository, r.Origin.Path = evil, evil, evil, "apps/"+"<script>"
 		r.Origin.Signers[0].Principal, r.Decision.Exemption, r.Decision.Reason = evil, evil, evil
 		r.Change = &audit.Change{Approvers: []audit.Approver{{ID: evil}}}
-		r.Emergency = &audit.Emergency{Grant: evil, Reason: evil, Ticket: evil, OpenedBy: []string{evil}, ReviewedBy: evil}
+		r.Emergency = &audit.Emergency{Grant: evil, Reason: evil, Ticket: evil, OpenedBy: []string{evil}}
 		r.Writer.Log = evil
 	})
 	denied := change1("y", func(r *audit.Record) { r.Decision.Outcome, r.Decision.Reason, r.Actor.Username = "deny", evil, evil })
