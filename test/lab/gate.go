@@ -99,7 +99,7 @@ func (l *Lab) writeConfig(file string) error {
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
 		"URL": l.Repository.URL(), "Branch": forge.Branch, "Interval": interval, "Anchor": l.Anchor,
-		"Signers": []v1alpha1.Signer{l.Alice.Signer(), l.Bob.Signer()}, "Pipeline": l.pipeline, "Runner": RunnerUser,
+		"Signers": []v1alpha1.Signer{l.Alice.Signer(), l.Bob.Signer()}, "Pipeline": l.pipeline, "Runner": RunnerUser, "Agents": l.agents,
 	})
 	if err != nil {
 		return err

@@ -50,6 +50,8 @@ type Config struct {
 	Pipeline bool
 	// WithoutGate starts everything but a gate: the caller installs one.
 	WithoutGate bool
+	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing, and Config Sync the folder apps/synced.
+	Agents bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -69,20 +71,26 @@ type Lab struct {
 
 	Flux   *syncagent.Flux
 	ArgoCD *syncagent.ArgoCD
+	// Of Config.Agents.
+	Helm       *syncagent.HelmController
+	Billing    *syncagent.ArgoCD
+	ConfigSync *syncagent.ConfigSync
 
 	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
+	HelmConfig, ConfigSyncConfig                                   string // of Config.Agents
 	RunnerConfig                                                   string // of the CI runner
 
 	static       string // folder of the API server's static manifests, "" without
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
 	pipeline     bool
+	agents       bool
 	progress     func(part, what string, took time.Duration)
 }
 
 // Start builds a lab. The caller must Stop it.
 func Start(ctx context.Context, config Config) (*Lab, error) {
-	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline}
+	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline, agents: config.Agents}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
@@ -191,6 +199,9 @@ func (l *Lab) startForge(ctx context.Context) error {
 	if l.pipeline {
 		steps = append(steps, step{l.Bob, "charts/web"}, step{l.Alice, "env"})
 	}
+	if l.agents {
+		steps = append(steps, step{l.Alice, "agents"})
+	}
 	for _, step := range steps {
 		files, err := seedFiles(step.folder)
 		if err != nil {
@@ -221,7 +232,7 @@ func seedFiles(folder string) (map[string]string, error) {
 			return err
 		}
 		data, err := fs.ReadFile(root, path)
-		files[path] = string(data)
+		files[strings.TrimPrefix(path, "agents/")] = string(data)
 		return err
 	})
 	return files, err
@@ -248,6 +259,15 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	}
 	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
 		return err
+	}
+	if l.agents {
+		more, err := seed.ReadFile("seed/agents.yaml")
+		if err != nil {
+			return err
+		}
+		if err := l.applyBootstrap(ctx, string(more)); err != nil {
+			return err
+		}
 	}
 	if err := l.install(ctx, "crd"); err != nil {
 		return err
@@ -300,7 +320,35 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 		return err
 	}
 	l.ArgoCD = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "payments", "payments", source("apps/payments"))
+	if l.agents {
+		if err := l.addAgents(ctx, source); err != nil {
+			return err
+		}
+	}
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
+	return nil
+}
+
+// addAgents makes the agents of Config.Agents.
+func (l *Lab) addAgents(ctx context.Context, source func(string) syncagent.Source) error {
+	for account, file := range map[string]*string{"flux-system/helm-controller": &l.HelmConfig, "config-management-system/root-reconciler": &l.ConfigSyncConfig} {
+		namespace, name, _ := strings.Cut(account, "/")
+		config, err := l.Cluster.ServiceAccount(ctx, namespace, name, name+"-0")
+		if err != nil {
+			return err
+		}
+		if *file, err = l.Cluster.Kubeconfig(name, config); err != nil {
+			return err
+		}
+	}
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return err
+	}
+	l.Helm = syncagent.NewHelmController(filepath.Join(root, "bin"), l.HelmConfig, "flux-system", "web", "released", source("charts/release"))
+	l.Billing = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "billing", "billing", source("apps/billing"))
+	l.Billing.ServerSide, l.Billing.NamespaceLabels = true, map[string]string{"team": "billing"}
+	l.ConfigSync = syncagent.NewConfigSync(l.Cluster, l.ConfigSyncConfig, source("apps/synced"))
 	return nil
 }
 

@@ -68,6 +68,7 @@ func (f *Flux) options() ssa.ApplyOptions {
 	}
 	options := ssa.DefaultApplyOptions()
 	options.WaitInterval = 200 * time.Millisecond // for namespaces and CRDs to become ready; the default is 2 s
+	options.ForceSelector = map[string]string{fluxGroup + "/force": "enabled"}
 	options.Cleanup = ssa.ApplyCleanupOptions{
 		Annotations: []string{corev1.LastAppliedConfigAnnotation},
 		FieldManagers: []ssa.FieldManager{

@@ -1,6 +1,6 @@
-// Package syncagent holds the two sync agents of the tests and the demo. They fetch, apply and prune as Flux's kustomize-controller
-// and Argo CD's application-controller do by default, with the programs' own means: Flux's library for server-side apply, and kubectl, which
-// Argo CD embeds.
+// Package syncagent holds the sync agents of the tests and the demo. They fetch, apply and prune as Flux's kustomize-controller and helm-controller,
+// Argo CD's application-controller and Config Sync's reconciler do, with the programs' own means: Flux's library for server-side apply, Helm's, and
+// kubectl, which Argo CD embeds.
 //
 // An agent trusts whatever its branch holds. That is the point of a gate behind it.
 package syncagent
@@ -30,18 +30,41 @@ type Source struct {
 	Path   string // a folder of plain YAML, read recursively
 }
 
-// read clones the branch as it is now and reads the objects below the path, in the order that both agents apply: what others
-// need (namespaces, definitions, accounts) first.
-func (s Source) read(ctx context.Context) (objects []*unstructured.Unstructured, err error) {
-	dir, err := os.MkdirTemp("", "agent-")
+// clone fetches the branch as it is now into a new folder, which the caller removes.
+func (s Source) clone(ctx context.Context) (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "agent-"); err != nil {
+		return "", err
+	}
+	clone := exec.CommandContext(ctx, "git", "clone", "--quiet", "--depth=1", "--branch="+s.Branch, s.URL, dir)
+	clone.Env = gitEnvironment()
+	if out, err := clone.CombinedOutput(); err != nil {
+		return "", errors.Join(fmt.Errorf("clone %s: %w: %s", s.URL, err, bytes.TrimSpace(out)), os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+func gitEnvironment() []string {
+	return append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0")
+}
+
+// manifest is a file with its objects.
+type manifest struct {
+	name    string // below the path of the source
+	objects []*unstructured.Unstructured
+}
+
+// files reads the manifests below the path as the branch is now, and the commit that it is at.
+func (s Source) files(ctx context.Context) (commit string, files []manifest, err error) {
+	dir, err := s.clone(ctx)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	clone := exec.CommandContext(ctx, "git", "clone", "--quiet", "--depth=1", "--branch="+s.Branch, s.URL, dir)
-	clone.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0")
-	if out, err := clone.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("clone %s: %w: %s", s.URL, err, bytes.TrimSpace(out))
+	head := exec.CommandContext(ctx, "git", "-C", dir, "rev-parse", "HEAD")
+	head.Env = gitEnvironment()
+	id, err := head.Output()
+	if err != nil {
+		return "", nil, err
 	}
 	root := filepath.Join(dir, filepath.FromSlash(s.Path))
 	err = filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
@@ -56,9 +79,18 @@ func (s Source) read(ctx context.Context) (objects []*unstructured.Unstructured,
 		if err != nil {
 			return fmt.Errorf("%s: %w", strings.TrimPrefix(file, dir+"/"), err)
 		}
-		objects = append(objects, found...)
+		files = append(files, manifest{strings.TrimPrefix(file, root+"/"), found})
 		return nil
 	})
+	return strings.TrimSpace(string(id)), files, err
+}
+
+// read reads the objects below the path, in the order in which Flux and Argo CD apply: what others need (namespaces, definitions, accounts) first.
+func (s Source) read(ctx context.Context) (objects []*unstructured.Unstructured, err error) {
+	_, files, err := s.files(ctx)
+	for _, f := range files {
+		objects = append(objects, f.objects...)
+	}
 	sort.Sort(ssa.SortableUnstructureds(objects))
 	return objects, err
 }
