@@ -12,6 +12,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/breakglass"
+	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/policy"
@@ -23,13 +24,16 @@ type Gate struct {
 	spec    v1alpha1.GateSpec
 	stale   map[string]time.Duration // by repository: how old the last fetch may be; absent is any age
 	users   map[string]identity
-	rows    map[string][]row // rows of built-in controllers, by user name
-	builtin *account.Types   // of the built-in kinds, until the truth brings its own
+	rows    map[string][]row  // rows of built-in controllers, by user name
+	builtin *account.Types    // of the built-in kinds, until the truth brings its own
+	anchors map[string]git.ID // by repository
+	alone   map[string]bool   // by repository: it has one signer
 }
 
 // New prepares a configuration, which was validated when it was loaded. builtin knows the kinds of Kubernetes itself.
 func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
-	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), builtin: builtin}
+	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), builtin: builtin,
+		anchors: map[string]git.ID{}, alone: map[string]bool{}}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
 		for _, u := range a.Impersonates {
@@ -39,7 +43,9 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 			g.users[u] = identity{agent: a}
 		}
 	}
-	for _, r := range cfg.Repositories {
+	for i := range cfg.Repositories {
+		r := &cfg.Repositories[i]
+		g.standing(r)
 		if r.Spec.StaleAfter.Duration > 0 {
 			g.stale[r.Name] = r.Spec.StaleAfter.Duration
 		}
@@ -109,6 +115,7 @@ func steps() []step {
 		{"agent's identity proven", (*judgement).identified},
 		{"a write that changes nothing", (*judgement).unchanged},
 		{"a grant's own document", (*judgement).grantDocument},
+		{"the gate's own configuration", (*judgement).guardConfiguration},
 		{"exempt", (*judgement).exempted},
 		{"controllers' housekeeping", (*judgement).housekeeping},
 		{"granted: break-glass", (*judgement).granted},
@@ -132,6 +139,9 @@ func (g *Gate) Decide(ctx context.Context, r *Request, w World) Decision {
 		}
 	}
 	j.scope = g.scopeOf(j.key)
+	if j.isConfiguration() {
+		j.scope = v1alpha1.ScopeEverything // whatever the configuration says of its scope
+	}
 	if d := j.malformed(); d != nil {
 		return j.finish(d)
 	}

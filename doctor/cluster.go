@@ -132,7 +132,7 @@ func conditions() []string {
 
 func (d *Doctor) policies(ctx context.Context, f *findings) {
 	const do = "set selfProtection.enabled, or apply config/policy"
-	for _, name := range []string{"commitgate-guards-itself", "commitgate-own-identity"} {
+	for _, name := range []string{"commitgate-guards-itself", "commitgate-own-identity", "commitgate-guards-configuration"} {
 		_, err := d.client.AdmissionregistrationV1().ValidatingAdmissionPolicies().Get(ctx, name, metav1.GetOptions{})
 		if err == nil {
 			var b *admissionv1.ValidatingAdmissionPolicyBinding

@@ -4,25 +4,25 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 )
 
-// Assemble makes a configuration of objects as a cluster holds them. It reads them as Load reads files, with the same defaults and the same rules;
-// in problems, KIND/NAME stands for the file. Status and what the API server adds to metadata count for nothing.
-func Assemble(gates []Gate, repositories []TrustedRepository) (*Config, error) {
+// Assemble makes a configuration of objects as a cluster holds them. It reads them as Load reads files, as strictly, with the same defaults and the
+// same rules; in problems, KIND/NAME stands for the file. Status and what the API server adds to metadata count for nothing.
+func Assemble(objects []map[string]any) (*Config, error) {
 	l := &loader{}
-	for i := range gates {
-		data, err := document("Gate", gates[i].Name, &gates[i].Spec)
+	for _, o := range objects {
+		kind, _ := o["kind"].(string)
+		metadata, _ := o["metadata"].(map[string]any)
+		name, _ := metadata["name"].(string)
+		if kind != "Gate" && kind != "TrustedRepository" {
+			return nil, fmt.Errorf("kind %q: want Gate or TrustedRepository", kind)
+		}
+		data, err := document(kind, name, o["spec"])
 		if err != nil {
 			return nil, err
 		}
-		l.file("Gate/"+gates[i].Name, data)
-	}
-	for i := range repositories {
-		data, err := document("TrustedRepository", repositories[i].Name, &repositories[i].Spec)
-		if err != nil {
-			return nil, err
-		}
-		l.file("TrustedRepository/"+repositories[i].Name, data)
+		l.file(kind+"/"+name, data)
 	}
 	c, err := l.finish()
 	var problems Problems
@@ -37,12 +37,11 @@ func Assemble(gates []Gate, repositories []TrustedRepository) (*Config, error) {
 
 // Documents writes a configuration as documents that Load reads.
 func (c *Config) Documents() ([]byte, error) {
-	all := [][]byte{}
 	gate, err := document("Gate", c.Gate.Name, &c.Gate.Spec)
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, gate)
+	all := [][]byte{gate}
 	for i := range c.Repositories {
 		r, err := document("TrustedRepository", c.Repositories[i].Name, &c.Repositories[i].Spec)
 		if err != nil {

@@ -62,6 +62,8 @@ const (
 	ReasonOwnIdentity Reason = "OwnIdentity"
 	// ReasonAgentIdentityGuarded: the request leads to the agent's identity: its tokens, its pods, its service account.
 	ReasonAgentIdentityGuarded Reason = "AgentIdentityGuarded"
+	// ReasonConfigurationGuarded: the request changes a Gate or TrustedRepository, and neither a grant nor a commit of two people says so.
+	ReasonConfigurationGuarded Reason = "ConfigurationGuarded"
 	// ReasonConnectRefused: no connect rule lets this user exec, attach, port-forward or proxy here.
 	ReasonConnectRefused Reason = "ConnectRefused"
 	// ReasonSubresourceRefused: the subresource can change a declared object, and no row allows it.

@@ -64,8 +64,9 @@ type gate struct {
 	invalid  atomic.Pointer[string] // why a changed configuration is not gone by; nil: it is
 	// changes brings other configurations, from watchChanges; nil: there are none.
 	changes      changes
-	watchChanges func(context.Context)
-	watch        *watch.Watch // nil: no cluster
+	watchChanges func(context.Context) error
+	keep         func(*v1alpha1.Config) // makes durable what is taken; nil: it is in files
+	watch        *watch.Watch           // nil: no cluster
 	// definitions are the CRDs of the cluster; nil: no cluster.
 	definitions *watch.Definitions
 	// inventory is what policies see of the cluster; nil: no cluster.
@@ -395,7 +396,7 @@ func (g *gate) run(ctx context.Context) error {
 		group.Go(func() error { return g.showing.run(work) })
 	}
 	if g.changes != nil {
-		group.Go(func() error { g.watchChanges(work); return nil })
+		group.Go(func() error { return g.watchChanges(work) })
 		group.Go(func() error { return g.reload(work) })
 	}
 	group.Go(func() error { return g.certs.run(work) })

@@ -60,6 +60,9 @@ func (g *gate) reload(ctx context.Context) error {
 			g.log.Error("a changed configuration is not taken: the one before is gone by", "err", err)
 		default:
 			g.invalid.Store(nil)
+			if g.keep != nil {
+				g.keep(next.cfg)
+			}
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/worker"
 )
 
@@ -27,6 +26,7 @@ type serveOptions struct {
 	drain               time.Duration
 	kubeconfig          string
 	noCluster           bool
+	fromCluster         bool
 	status              bool
 	inventoryMiB        int64
 	renderMiB           int64
@@ -43,7 +43,7 @@ type serveOptions struct {
 func newServe() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve --config FILE|DIR",
+		Use:   "serve --config FILE|DIR | --from-cluster",
 		Short: "Run the gate",
 		Long: `Run the gate: mirror and verify the trusted repositories, and answer the API server's AdmissionReviews
 on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says of itself (/status) are served beside it, without TLS.`,
@@ -52,7 +52,8 @@ on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says 
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.config, "config", "", "file or folder with the Gate and its TrustedRepositories (required)")
+	f.StringVar(&o.config, "config", "", "file or folder with the Gate and its TrustedRepositories, watched for changes")
+	f.BoolVar(&o.fromCluster, "from-cluster", false, "go by the Gate and TrustedRepositories of the cluster, instead of --config; what was last gone by is kept in DATA for a start without them")
 	f.StringVar(&o.data, "data", "/var/lib/commitgate", "folder for mirrors, the audit log and the certificate authority; must outlive restarts")
 	f.StringVar(&o.name, "name", "", "name of this replica, in its records and as the end of its log's origin (default the host name, which is the pod's)")
 	f.StringVar(&o.listen, "listen", ":10250", "address for the API server's reviews, with TLS")
@@ -89,8 +90,12 @@ func serve(ctx context.Context, o serveOptions) error {
 		return usage("%w", err)
 	}
 	switch {
-	case o.config == "":
-		return usage("--config is required; see commitgate serve --help")
+	case o.config == "" && !o.fromCluster:
+		return usage("--config or --from-cluster is required; see commitgate serve --help")
+	case o.config != "" && o.fromCluster:
+		return usage("--config and --from-cluster contradict each other")
+	case o.fromCluster && o.noCluster:
+		return usage("--from-cluster and --no-cluster contradict each other")
 	case (o.certFile == "") != (o.keyFile == ""):
 		return usage("--tls-cert and --tls-key go together")
 	case o.noCluster && o.kubeconfig != "":
@@ -109,16 +114,16 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err := o.registration.check(o.noCluster); err != nil {
 		return err
 	}
-	cfg, err := v1alpha1.Load(o.config)
+	cfg, follow, err := o.configuration(ctx, log)
 	if err != nil {
-		return usage("configuration:\n%w", err)
+		return err
 	}
 	g, err := newGate(ctx, cfg, o, log)
 	if err != nil {
 		return unknown(err)
 	}
 	g.changes = newChanges()
-	g.watchChanges = func(ctx context.Context) { watchFiles(ctx, o.config, change{cfg: cfg}, g.changes) }
+	follow(g)
 	if err := g.run(ctx); err != nil {
 		return unknown(err)
 	}

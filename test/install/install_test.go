@@ -167,8 +167,8 @@ func registration(t *testing.T, ways ...map[string]object) {
 			}
 			delete(objects, name)
 		}
-		if len(given) != 5 {
-			t.Errorf("the gate watches %d objects, want the webhook, two policies and their bindings", len(given))
+		if len(given) != 7 {
+			t.Errorf("the gate watches %d objects, want the webhook, three policies and their bindings", len(given))
 		}
 		for name, o := range given {
 			if want, have := normal(objects[name]), normal(o); !reflect.DeepEqual(want, have) {
@@ -349,5 +349,30 @@ func TestChartCredentials(t *testing.T) {
 		if s := text(objects["StatefulSet commitgate"]); !strings.Contains(s, want) {
 			t.Errorf("the StatefulSet lacks %s: %s", want, s)
 		}
+	}
+}
+
+// TestChartFromCluster: what the values say is made once, as objects, and the gate goes by these; it is the same configuration as in files.
+func TestChartFromCluster(t *testing.T) {
+	objects, _, err := template(t, values(t, least, "gate: {fromCluster: true}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := text(objects["StatefulSet commitgate"])
+	if !strings.Contains(args, "--from-cluster") || strings.Contains(args, "--config=") {
+		t.Errorf("the gate does not go by the cluster:\n%s", args)
+	}
+	var found []map[string]any
+	for _, o := range objects {
+		if o["apiVersion"] == v1alpha1.APIVersion {
+			found = append(found, o)
+		}
+	}
+	got, err := v1alpha1.Assemble(found)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Gate.Name != "commitgate" || len(got.Repositories) == 0 {
+		t.Errorf("the objects are %+v", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/template"
 	"time"
 
@@ -30,6 +31,8 @@ type Gate struct {
 	Program string // bin/commitgate
 	Config  string // the configuration file
 	Data    string // mirror, verified revision, certificate authority and audit log
+	// FromCluster: the next Start goes by the custom resources of the cluster, not by Config.
+	FromCluster bool
 
 	kubeconfig     string   // "" without a cluster
 	flags          []string // further ones
@@ -121,7 +124,11 @@ func (g *Gate) Start(ctx context.Context) error {
 	if g.kubeconfig != "" {
 		owners = "--kubeconfig=" + g.kubeconfig
 	}
-	args := []string{"serve", "--config=" + g.Config, "--data=" + g.Data, "--listen=" + g.listen, "--probe-listen=" + g.health, owners, "--log-format=text"}
+	configuration := "--config=" + g.Config
+	if g.FromCluster {
+		configuration = "--from-cluster"
+	}
+	args := []string{"serve", configuration, "--data=" + g.Data, "--listen=" + g.listen, "--probe-listen=" + g.health, owners, "--log-format=text"}
 	args = append(args, g.flags...)
 	if g.View != "" {
 		args = append(args, "--ui-listen="+g.View)
@@ -188,6 +195,19 @@ func (g *Gate) Kill() error {
 	return g.process.Kill()
 }
 
+// Stop asks the gate to end, as a rollout does, and waits until it is gone: its Leases are free then.
+func (g *Gate) Stop(ctx context.Context) error {
+	if err := g.process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-g.process.Done():
+		return nil
+	}
+}
+
 // Run runs another command of commitgate and returns what it printed, both streams, and its exit status.
 func (g *Gate) Run(ctx context.Context, args ...string) (string, int, error) {
 	out, err := exec.CommandContext(ctx, g.Program, args...).CombinedOutput()
@@ -248,7 +268,7 @@ func (l *Lab) register(ctx context.Context) error {
 
 // showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands.
 func (l *Lab) showConfiguration(ctx context.Context) error {
-	_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--filename="+l.Gate.Config)
+	_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--server-side", "--filename="+l.Gate.Config)
 	return err
 }
 

@@ -171,4 +171,47 @@ metadata:
 spec:
   policyName: commitgate-own-identity
   validationActions: [Deny, Audit]
+---
+# What the gate goes by. Once a Gate is there, its agents bring changes from Git (the webhook judges what they bring, and takes two signatures), and
+# members of {{ .Values.selfProtection.adminGroup }} with a grant; nobody but the gate writes status. Before that, whoever may create the first one.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: commitgate-guards-configuration
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  paramKind: {apiVersion: commitgate.dev/v1alpha1, kind: Gate}
+  matchConstraints:
+    resourceRules:
+    - apiGroups: [commitgate.dev]
+      apiVersions: ["*"]
+      operations: [CREATE, UPDATE, DELETE]
+      resources: [gates, trustedrepositories, gates/status, trustedrepositories/status]
+  variables:
+  - name: administrator
+    expression: '"{{ .Values.selfProtection.adminGroup }}" in request.userInfo.groups'
+  - name: status
+    expression: request.?subResource.orValue("") == "status"
+  - name: gate
+    expression: request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}"
+  - name: agent
+    expression: params.spec.agents.exists(a, request.userInfo.username in a.users || (has(a.impersonates) && request.userInfo.username in a.impersonates))
+  validations:
+  - expression: "variables.status ? variables.gate : (variables.administrator || variables.agent)"
+    messageExpression: >-
+      "commitgate guards its configuration: " + request.userInfo.username + " may not change it. Next: change it in Git, signed, and let the agent apply it."
+    reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: commitgate-guards-configuration
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  policyName: commitgate-guards-configuration
+  paramRef:
+    selector: {}
+    parameterNotFoundAction: Allow
+  validationActions: [Deny, Audit]
 {{- end }}
