@@ -193,7 +193,7 @@ func (n *node) declares() bool {
 		return slices.ContainsFunc(n.kids, func(k node) bool { return k.declares() }) ||
 			n.why == whyDeclared && len(n.kids) == 0 && !n.blank()
 	}
-	return n.why == whyDeclared && n.value != nil || n.kind == expectOpaque
+	return n.why == whyDeclared && (n.value != nil || n.item) || n.kind == expectOpaque
 }
 
 // blank tells whether the node is an empty value that the API server may as well leave out.

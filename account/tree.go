@@ -30,6 +30,7 @@ type node struct {
 	row   *row // a server row for this field, or, on a list or map, for items that are not in it
 	kind  nodeKind
 	why   why
+	item  bool // of a list: even null has its place there
 }
 
 // why is Why in one byte. Of a map or list it is declared if Git holds it, even if empty.
@@ -69,7 +70,9 @@ func grow(name string, value any, s *shape, raw any, declared bool) node {
 		n.kids = make([]node, 0, len(v))
 		for i, item := range v {
 			r, ok := counterpart(l, i, len(v), item, s)
-			n.kids = append(n.kids, grow("", item, s.element(), r, ok))
+			kid := grow("", item, s.element(), r, ok)
+			kid.item = true
+			n.kids = append(n.kids, kid)
 		}
 	default:
 		n.kind, n.value = expectLeaf, value
