@@ -34,6 +34,10 @@ demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=
 test: tools build controlplane sops helm ## every test, also those against the real control plane
 	CI=1 go test -timeout 30m $(ARGS) ./...
 
+.PHONY: reliability
+reliability: tools build controlplane ## break an installation in every way, for minutes, and write docs/reliability.md
+	go test -timeout 30m -run 'TestReliability$$' $(ARGS) ./test/chaos -update -v
+
 .PHONY: bench
 bench: build controlplane ## what a request costs, against a webhook that does nothing
 	go test -run '^$$' -bench . -benchtime 2s $(ARGS) ./...

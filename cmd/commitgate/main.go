@@ -84,6 +84,7 @@ func newRoot(name string) *cobra.Command {
 		newReview(),
 		newRollout(),
 		newBreakglass(),
+		newCertificates(),
 		newAudit(),
 		newBugreport(),
 		newCheck(),

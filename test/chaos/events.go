@@ -1,0 +1,206 @@
+package chaos
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/commitgate/commitgate/authority"
+)
+
+// event is something that happens to the installation while everybody works.
+type event struct {
+	name, does string // as they stand in docs/reliability.md
+	mode       string
+	// unregistered: for a while the webhook is not there.
+	unregistered bool
+	// happen makes it happen, and returns when the installation stands again.
+	happen func(context.Context, *installation) error
+	// skip says why it cannot happen here; "" if it can.
+	skip string
+}
+
+// events are what happens, in this order, to one and the same installation.
+func events() []event {
+	noClock := ""
+	if !canStep {
+		noClock = "the clock of a process can be set on linux/amd64 only"
+	}
+	return []event{
+		{name: "Audit", does: "installed, watching, nothing happens", mode: "Audit", happen: nothing},
+		{name: "Audit to Enforce", does: "`helm upgrade --set gate.mode=Enforce`: the replicas restart one by one, so that for a while some enforce and some do not", mode: "Rolling",
+			happen: func(ctx context.Context, in *installation) error { return in.upgrade(ctx, "Enforce") }},
+		{name: "Enforce", does: "nothing happens", mode: "Enforce", happen: nothing},
+		{name: "rolling update", does: "SIGTERM one by one, each replaced before the next", mode: "Enforce", happen: func(ctx context.Context, in *installation) error { return in.roll(ctx) }},
+		{name: "replicas killed", does: "SIGKILL of one replica after another, each back before the next", mode: "Enforce", happen: killEach},
+		{name: "all replicas killed", does: "SIGKILL of all three at once; they come back by themselves", mode: "Enforce", happen: killAll},
+		{name: "Git host down", does: "it answers 503, one replica restarts meanwhile, and the host comes back", mode: "Enforce", happen: gitHostDown},
+		{name: "clocks step", does: "the wall clocks of two replicas jump an hour ahead and an hour back, and then to the right time", mode: "Enforce", happen: clocksStep, skip: noClock},
+		{name: "certificate authority replaced", does: "a successor, trusted beside the old one; replicas change to it; the old one is removed", mode: "Enforce", happen: rotateAuthority},
+		{name: "API server restarts", does: "SIGTERM, and started again", mode: "Enforce", happen: restartAPIServer},
+		{name: "webhook deleted", does: "an administrator deletes the webhook configuration, and puts it back", mode: "Rolling", unregistered: true, happen: webhookDeleted},
+		{name: "afterwards", does: "nothing happens", mode: "Enforce", happen: nothing},
+	}
+}
+
+func nothing(context.Context, *installation) error { return nil }
+
+// back starts a replica that was killed, as a kubelet does, and waits until it takes part again.
+func (in *installation) back(ctx context.Context, replicas ...*replica) error {
+	for _, r := range replicas {
+		if err := r.start(); err != nil {
+			return err
+		}
+	}
+	for _, r := range replicas {
+		if err := r.waitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return in.seenReady(ctx)
+}
+
+func killEach(ctx context.Context, in *installation) error {
+	for _, r := range in.replicas {
+		if err := r.kill(); err != nil {
+			return err
+		}
+		if err := in.back(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func killAll(ctx context.Context, in *installation) error {
+	var errs []error
+	for _, r := range in.replicas {
+		errs = append(errs, r.kill())
+	}
+	return errors.Join(append(errs, in.back(ctx, in.replicas...))...)
+}
+
+func gitHostDown(ctx context.Context, in *installation) error {
+	in.lab.Forge.SetDown(true)
+	defer in.lab.Forge.SetDown(false)
+	r := in.replicas[1]
+	if err := r.end(ctx); err != nil {
+		return err
+	}
+	if err := in.back(ctx, r); err != nil {
+		return fmt.Errorf("a replica that restarts while the Git host is down: %w", err)
+	}
+	return linger(ctx, in.settings.linger)
+}
+
+func clocksStep(ctx context.Context, in *installation) error {
+	step := func(i int, offset time.Duration) error {
+		return stepClock(in.replicas[i].process.Pid(), in.program, offset)
+	}
+	if err := errors.Join(step(0, time.Hour), step(1, -time.Hour)); err != nil {
+		return err
+	}
+	if err := linger(ctx, in.settings.linger); err != nil {
+		return err
+	}
+	return errors.Join(step(0, 0), step(1, 0))
+}
+
+// rotateAuthority does what docs/operate.md says, and waits for what it says to wait for: that every replica shows a certificate of the new authority.
+func rotateAuthority(ctx context.Context, in *installation) error {
+	before, err := in.authorities(ctx)
+	if err != nil {
+		return err
+	}
+	args := []string{"certificates", "rotate", "--kubeconfig=" + in.admin, "--overlap=0s"}
+	for run := range 4 {
+		now := args
+		if run == 0 {
+			now = append(slices.Clone(args), "--now")
+		}
+		out, status, err := in.run(ctx, now...)
+		if err != nil || status != 0 {
+			return fmt.Errorf("certificates rotate: status %d: %s: %w", status, out, err)
+		}
+		bundle, err := in.authorities(ctx)
+		if err != nil {
+			return err
+		}
+		if err := in.issuedBy(ctx, bundle.Newest()); err != nil {
+			return err
+		}
+		if strings.HasPrefix(out, "nothing is due") {
+			if len(bundle) != 1 || bundle.Newest().Cert.Equal(before.Newest().Cert) {
+				return errors.New("the authority is the old one")
+			}
+			return nil
+		}
+	}
+	return errors.New("after four runs something is due still")
+}
+
+// authorities are those of the Secret.
+func (in *installation) authorities(ctx context.Context) (authority.Bundle, error) {
+	secret, err := in.client.CoreV1().Secrets(namespace).Get(ctx, "commitgate-ca", metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return authority.Parse(secret.Data["tls.crt"], secret.Data["tls.key"])
+}
+
+// issuedBy waits until every replica shows a certificate of an authority.
+func (in *installation) issuedBy(ctx context.Context, a *authority.Authority) error {
+	for _, r := range in.replicas {
+		err := eventually(ctx, func() error {
+			conn, err := tls.Dial("tcp", r.listen, &tls.Config{InsecureSkipVerify: true}) // what it shows is the question
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			return conn.ConnectionState().PeerCertificates[0].CheckSignatureFrom(a.Cert)
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+func restartAPIServer(ctx context.Context, in *installation) error {
+	return in.lab.Cluster.RestartAPIServer(ctx)
+}
+
+func webhookDeleted(ctx context.Context, in *installation) error {
+	configurations := in.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	configuration, err := configurations.Get(ctx, webhook, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if err := configurations.Delete(ctx, webhook, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	if err := linger(ctx, in.settings.linger/2); err != nil {
+		return err
+	}
+	configuration.ResourceVersion, configuration.UID = "", ""
+	if _, err := configurations.Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	return in.seenRegistered(ctx)
+}
+
+// linger lets everybody work for a while.
+func linger(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

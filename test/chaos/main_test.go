@@ -1,0 +1,10 @@
+package chaos
+
+import (
+	"os"
+	"testing"
+
+	"github.com/commitgate/commitgate/test/cluster"
+)
+
+func TestMain(m *testing.M) { os.Exit(cluster.Isolated(m.Run)) }
