@@ -67,8 +67,10 @@ func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 		kubeconfig: l.GateConfig, log: filepath.Join(l.Dir, "commitgate.log"),
 	}
 	var err error
-	if g.listen, err = freeAddress(); err != nil {
-		return err
+	if g.listen = l.listen; g.listen == "" {
+		if g.listen, err = freeAddress(); err != nil {
+			return err
+		}
 	}
 	if g.health, err = freeAddress(); err != nil {
 		return err
@@ -78,8 +80,11 @@ func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 			return err
 		}
 	}
+	if l.streamToken != "" {
+		g.flags = append(g.flags, "--audit-stream-token="+l.streamToken)
+	}
 	if l.registration != "" {
-		g.flags = []string{"--registration=" + l.registration, "--repair=webhook", "--repair-lease=commitgate/commitgate-repair"}
+		g.flags = append(g.flags, "--registration="+l.registration, "--repair=webhook", "--repair-lease=commitgate/commitgate-repair")
 	}
 	l.Gate = g
 	if err := g.Start(ctx); err != nil {

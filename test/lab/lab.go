@@ -48,6 +48,8 @@ type Config struct {
 	View bool
 	// Pipeline adds a CI runner, which makes the Helm release web of the chart in charts/web with the values of env/prod.yaml, and nothing else.
 	Pipeline bool
+	// Stream has the API server post its audit events to the gate, beside writing them to its own file.
+	Stream bool
 	// WithoutGate starts everything but a gate: the caller installs one.
 	WithoutGate bool
 	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing, and Config Sync the folder apps/synced.
@@ -81,6 +83,8 @@ type Lab struct {
 	HelmConfig, ConfigSyncConfig                                   string // of Config.Agents
 	RunnerConfig                                                   string // of the CI runner
 
+	listen       string // address of the gate, where it had to be known before; ""
+	streamToken  string // file with the token by which the API server posts its audit events; "" if it does not
 	static       string // folder of the API server's static manifests, "" without
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
 	pipeline     bool
@@ -96,6 +100,9 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	}
 	if config.Static {
 		l.static = filepath.Join(l.Dir, "static")
+	}
+	if config.Stream {
+		l.streamToken = filepath.Join(l.Dir, "audit-stream.token")
 	}
 	if config.Repair {
 		l.registration = filepath.Join(l.Dir, "registration")
@@ -144,6 +151,11 @@ func (l *Lab) startCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	stream, err := l.streamFlags()
+	if err != nil {
+		return err
+	}
+	flags = append(flags, stream...)
 	c, err := cluster.Start(ctx, cluster.Config{Dir: dir, APIServerFlags: flags})
 	if err != nil {
 		return err
