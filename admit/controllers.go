@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/commitgate/commitgate/account"
@@ -323,3 +324,16 @@ func matchesResource(pattern, resource string) bool {
 }
 
 func asList(v any) []any { l, _ := v.([]any); return l }
+
+// Controllers are the user names of the built-in controllers that the table knows, sorted: those of kube-controller-manager with and without an account
+// for each, the scheduler and the API server itself. Kubelets are not among them: each has a name of its own.
+func Controllers() []string {
+	var out []string
+	for who := range controllerRows() {
+		if who != nodes {
+			out = append(out, who)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -83,6 +83,7 @@ func newRoot(name string) *cobra.Command {
 		newServe(),
 		newReview(),
 		newRollout(),
+		newBackstop(),
 		newBreakglass(),
 		newCertificates(),
 		newAudit(),

@@ -306,6 +306,7 @@ func TestChartRefuses(t *testing.T) {
 		"an injector that may not inject":      {`certificates: {source: certManager}`, "caBundle"},
 		"an authority without its issuer":      {`certificates: {source: certManager, certManager: {caBundle: PEM}}`, "issuerRef"},
 		"a repair of what nobody watches":      {`registration: {watch: false, repair: webhook}`, "nobody notices"},
+		"a backstop of what is not enforced":   {`backstop: {enabled: true}`, "enforces nothing"},
 		"a repair by no authority":             {"selfProtection: {enabled: false}\nregistration: {repair: webhook}\ncertificates: {source: certManager}", "by which authority"},
 		"a verb for the inventory":             {`policyInventory: [{apiGroups: [""], resources: [services], verbs: [delete]}]`, "verbs"},
 	}

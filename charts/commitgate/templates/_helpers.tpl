@@ -69,6 +69,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and (eq .Values.gate.mode "Enforce") (eq .Values.webhook.failurePolicy "Ignore") }}{{ fail "gate.mode Enforce with webhook.failurePolicy Ignore enforces nothing while the gate is down: choose Fail, or mode Warn" }}{{ end -}}
 {{- if and .Values.gate.dryRuns (not .Values.dryRunRules) }}{{ fail "gate.dryRuns without dryRunRules: the gate may not ask the API server about any resource" }}{{ end -}}
 {{- if and .Values.gate.breakGlass (not .Values.gate.cluster) }}{{ fail "gate.breakGlass needs gate.cluster: a grant is bound to it" }}{{ end -}}
+{{- if and .Values.backstop.enabled (not (include "commitgate.enforced" .)) }}{{ fail "backstop.enabled where the gate enforces nothing: set gate.mode Enforce with scope Everything, for the whole cluster or in gate.overrides for some namespaces" }}{{ end -}}
 {{- if and (ne .Values.registration.repair "none") (not .Values.registration.watch) }}{{ fail "registration.repair without registration.watch: nobody notices what should be put back" }}{{ end -}}
 {{- if eq .Values.certificates.source "certManager" -}}
 {{- $cm := .Values.certificates.certManager -}}

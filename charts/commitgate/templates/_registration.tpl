@@ -215,3 +215,140 @@ spec:
     parameterNotFoundAction: Allow
   validationActions: [Deny, Audit]
 {{- end }}
+
+{{- /* What the package guard of the gate makes from the same configuration (commitgate backstop); test/install holds the two to each other. */ -}}
+{{- define "commitgate.controllers" -}}
+- system:apiserver
+- system:kube-controller-manager
+- system:kube-scheduler
+- system:serviceaccount:kube-system:attachdetach-controller
+- system:serviceaccount:kube-system:bootstrap-signer
+- system:serviceaccount:kube-system:certificate-controller
+- system:serviceaccount:kube-system:cloud-node-controller
+- system:serviceaccount:kube-system:cloud-node-lifecycle-controller
+- system:serviceaccount:kube-system:clusterrole-aggregation-controller
+- system:serviceaccount:kube-system:cronjob-controller
+- system:serviceaccount:kube-system:daemon-set-controller
+- system:serviceaccount:kube-system:deployment-controller
+- system:serviceaccount:kube-system:device-taint-eviction-controller
+- system:serviceaccount:kube-system:disruption-controller
+- system:serviceaccount:kube-system:endpoint-controller
+- system:serviceaccount:kube-system:endpointslice-controller
+- system:serviceaccount:kube-system:endpointslicemirroring-controller
+- system:serviceaccount:kube-system:ephemeral-volume-controller
+- system:serviceaccount:kube-system:expand-controller
+- system:serviceaccount:kube-system:generic-garbage-collector
+- system:serviceaccount:kube-system:horizontal-pod-autoscaler
+- system:serviceaccount:kube-system:job-controller
+- system:serviceaccount:kube-system:kube-apiserver-serving-clustertrustbundle-publisher
+- system:serviceaccount:kube-system:legacy-service-account-token-cleaner
+- system:serviceaccount:kube-system:namespace-controller
+- system:serviceaccount:kube-system:node-controller
+- system:serviceaccount:kube-system:persistent-volume-binder
+- system:serviceaccount:kube-system:pod-garbage-collector
+- system:serviceaccount:kube-system:podcertificaterequestcleaner
+- system:serviceaccount:kube-system:podgroup-protection-controller
+- system:serviceaccount:kube-system:pv-protection-controller
+- system:serviceaccount:kube-system:pvc-protection-controller
+- system:serviceaccount:kube-system:replicaset-controller
+- system:serviceaccount:kube-system:replication-controller
+- system:serviceaccount:kube-system:resource-claim-controller
+- system:serviceaccount:kube-system:resourcepoolstatusrequest-controller
+- system:serviceaccount:kube-system:resourcequota-controller
+- system:serviceaccount:kube-system:root-ca-cert-publisher
+- system:serviceaccount:kube-system:route-controller
+- system:serviceaccount:kube-system:service-account-controller
+- system:serviceaccount:kube-system:service-cidrs-controller
+- system:serviceaccount:kube-system:service-controller
+- system:serviceaccount:kube-system:statefulset-controller
+- system:serviceaccount:kube-system:storage-version-garbage-collector
+- system:serviceaccount:kube-system:storage-version-migrator-controller
+- system:serviceaccount:kube-system:taint-eviction-controller
+- system:serviceaccount:kube-system:token-cleaner
+- system:serviceaccount:kube-system:ttl-after-finished-controller
+- system:serviceaccount:kube-system:ttl-controller
+- system:serviceaccount:kube-system:validatingadmissionpolicy-status-controller
+- system:serviceaccount:kube-system:volumeattributesclass-protection-controller
+{{- end }}
+
+{{- define "commitgate.patterns" -}}
+{{- $out := list -}}
+{{- range . -}}
+{{- if eq . "" }}{{ $out = append $out "request.?namespace.orValue(\"\") == \"\"" }}{{ else }}{{ $out = append $out (printf "request.?namespace.orValue(\"\").matches(\"^%s$\")" (replace "*" ".*" .)) }}{{ end -}}
+{{- end -}}
+({{ join " || " $out }})
+{{- end }}
+
+{{- define "commitgate.chain" -}}
+{{- $out := printf "%t" (eq .own .strict) -}}
+{{- range $o := reverse (.overrides | default list) -}}
+{{- $value := get $o $.key -}}
+{{- $strict := eq $value $.strict -}}
+{{- $about := or (ne $.key "mode") (not $o.reasons) (has "NotFromSyncAgent" ($o.reasons | default list)) -}}
+{{- if and $value $about (not (and $strict $o.kinds)) -}}
+{{- if $o.namespaces }}{{ $out = printf "(%s ? %t : %s)" (include "commitgate.patterns" $o.namespaces) $strict $out }}{{ else }}{{ $out = printf "%t" $strict }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- $out -}}
+{{- end }}
+
+{{- define "commitgate.enforced" -}}
+{{- $mode := include "commitgate.chain" (dict "own" .Values.gate.mode "strict" "Enforce" "key" "mode" "overrides" .Values.gate.overrides) -}}
+{{- $scope := include "commitgate.chain" (dict "own" .Values.gate.scope "strict" "Everything" "key" "scope" "overrides" .Values.gate.overrides) -}}
+{{- if and (contains "true" $mode) (contains "true" $scope) }}{{ $mode }} && {{ $scope }}{{ end -}}
+{{- end }}
+
+{{- define "commitgate.names" -}}
+{{- $out := list -}}
+{{- range . }}{{ $out = append $out (quote .) }}{{ end -}}
+[{{ join ", " $out }}]
+{{- end }}
+
+{{- define "commitgate.backstop" -}}
+{{- $users := list (include "commitgate.serviceAccount" .) -}}
+{{- range include "commitgate.agents" . | fromYamlArray }}{{ $users = concat $users .users }}{{ end -}}
+{{- $groups := list -}}
+{{- range include "commitgate.exemptions" . | fromYamlArray }}{{ $users = concat $users (.users | default list) }}{{ $groups = concat $groups (.groups | default list) }}{{ end -}}
+# Who is neither a sync agent, nor a built-in controller, nor named by an exemption, changes nothing: also with every pod of the gate down, and its
+# webhook deleted. Names, not Git: a grant of break-glass takes a member of the group, too.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: commitgate-backstop
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+    - apiGroups: ["*"]
+      apiVersions: ["*"]
+      operations: [CREATE, UPDATE, DELETE]
+      resources: ["*/*"]
+      scope: "*"
+  matchConditions:
+{{ include "commitgate.matchConditions" . | indent 2 }}
+  - name: no-admission-configuration
+    expression: request.resource.group != "admissionregistration.k8s.io"
+  - name: is-enforced
+    expression: {{ include "commitgate.enforced" . | squote }}
+  variables:
+  - name: components
+    expression: 'request.userInfo.username in {{ include "commitgate.names" (include "commitgate.controllers" . | fromYamlArray) }} || (request.userInfo.username.startsWith("system:node:") && "system:nodes" in request.userInfo.groups)'
+  - name: named
+    expression: 'request.userInfo.username in {{ include "commitgate.names" ($users | uniq | sortAlpha) }}'
+  - name: member
+    expression: 'request.userInfo.groups.exists(g, g in {{ include "commitgate.names" (append ($groups | uniq | sortAlpha) .Values.selfProtection.adminGroup) }})'
+  validations:
+  - expression: variables.components || variables.named || variables.member
+    messageExpression: '"NotFromSyncAgent: " + request.userInfo.username + " may not change this; the cluster is managed from Git. Next: change it there (refused by commitgate''s backstop)."'
+    reason: Forbidden
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: commitgate-backstop
+  labels: {{- include "commitgate.labels" . | nindent 4 }}
+spec:
+  policyName: commitgate-backstop
+  validationActions: [Deny, Audit]
+{{- end }}
