@@ -43,6 +43,14 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 			g.users[u] = identity{agent: a}
 		}
 	}
+	for i := range g.spec.Agents {
+		a := &g.spec.Agents[i]
+		for _, u := range applicationSetUsers(a) {
+			if id, ok := g.users[u]; !ok || id.agent == a { // another agent's stays that agent's
+				g.users[u] = identity{agent: a, sets: true}
+			}
+		}
+	}
 	for i := range cfg.Repositories {
 		r := &cfg.Repositories[i]
 		g.standing(r)
@@ -122,6 +130,7 @@ func steps() []step {
 		{"connect", (*judgement).connect},
 		{"paths to the agent's identity", (*judgement).guardIdentity},
 		{"ready", (*judgement).ready},
+		{"Argo CD's ApplicationSets", (*judgement).applicationSets},
 		{"agent's bookkeeping", (*judgement).bookkeeping},
 		{"agent: declared and faithful", (*judgement).fromGit},
 		{"controllers: derived from declared", (*judgement).derived},

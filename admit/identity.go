@@ -25,6 +25,7 @@ const (
 type identity struct {
 	agent        *v1alpha1.Agent
 	impersonated bool // the agent is configured to act as this user
+	sets         bool // it is Argo CD's applicationset-controller, and no more
 }
 
 // identify finds the sync agent behind a user, or refuses one that only bears its name.
@@ -42,7 +43,10 @@ func (g *Gate) identify(u User) (identity, *Decision) {
 			"Next: let the agent apply the change, or list the user under impersonates if the agent acts as it.", u.Name)
 	}
 	if pod := u.claim(claimPod); pod != "" && len(id.agent.Pods) > 0 {
-		ns, _, _ := u.serviceAccount()
+		ns, name, _ := u.serviceAccount()
+		if id.sets && strings.HasPrefix(pod, name+"-") {
+			return id, nil // the Deployment is named as its account
+		}
 		if !slices.ContainsFunc(id.agent.Pods, func(p string) bool { return matches(p, ns+"/"+pod) }) {
 			return id, deny(v1alpha1.ReasonWrongPod, "the token of %s belongs to pod %s/%s, which is not one of the agent's.\n"+
 				"Next: find out who runs that pod; if it is right, list it under pods of agent %s.", u.Name, ns, pod, id.agent.Name)

@@ -248,8 +248,8 @@ func (j *judgement) snapshots() func(yield func(*snapshot.Snapshot) bool) {
 	}
 }
 
-// faithful accounts for every field of what the agent applies.
-func (j *judgement) faithful(e *snapshot.Entry) *Decision {
+// faithful accounts for every field of what the agent applies, but for those that the caller has judged already.
+func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Decision {
 	if e.Owner.Agent != j.id.agent.Name {
 		d := deny(v1alpha1.ReasonWrongAgent, "agent %s may not %s: %s applies it.\nNext: let that agent apply it, or move it to a root of this one.", j.id.agent.Name, j.what(), e.Owner.Agent)
 		d.Entry = e
@@ -261,7 +261,7 @@ func (j *judgement) faithful(e *snapshot.Entry) *Decision {
 		d.Entry, d.Fields = e, []string{"metadata.finalizers"}
 		return d
 	}
-	change := account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: j.exemptFields()}
+	change := account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: append(judged, j.exemptFields()...)}
 	result := e.Account.Explain(change)
 	if result.Faithful() {
 		d := allow(v1alpha1.ReasonFromGit)
