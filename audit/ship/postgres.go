@@ -23,7 +23,7 @@ var Schema string
 // connectTimeout bounds how long a database is waited for.
 const connectTimeout = 10 * time.Second
 
-// Postgres is two tables of a PostgreSQL database (schema.sql). Its role needs INSERT and SELECT and nothing else, so that who ships cannot
+// Postgres is three tables of a PostgreSQL database (schema.sql). Its role needs INSERT and SELECT and nothing else, so that who ships cannot
 // change what was shipped.
 type Postgres struct{ conn *pgx.Conn }
 
@@ -40,7 +40,8 @@ func NewPostgres(ctx context.Context, dsn string) (*Postgres, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	var there bool
-	err = conn.QueryRow(ctx, "SELECT to_regclass('commitgate_records') IS NOT NULL AND to_regclass('commitgate_checkpoints') IS NOT NULL").Scan(&there)
+	err = conn.QueryRow(ctx, "SELECT to_regclass('commitgate_records') IS NOT NULL AND to_regclass('commitgate_checkpoints') IS NOT NULL "+
+		"AND to_regclass('commitgate_exhibits') IS NOT NULL").Scan(&there)
 	if err == nil && !there {
 		_, err = conn.Exec(ctx, Schema)
 	}
@@ -116,6 +117,26 @@ func rowOf(b Batch, line []byte) ([]any, error) {
 		}
 	}
 	return row, nil
+}
+
+// Exhibits implements Destination.
+func (p *Postgres) Exhibits(ctx context.Context, origin string) (map[string]bool, error) {
+	rows, err := p.conn.Query(ctx, "SELECT name FROM commitgate_exhibits WHERE log = $1", origin)
+	if err != nil {
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	return there, err
+}
+
+// PutExhibit implements Destination.
+func (p *Postgres) PutExhibit(ctx context.Context, origin, name string, content []byte) error {
+	_, err := p.conn.Exec(ctx, "INSERT INTO commitgate_exhibits (log, name, content) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", origin, name, content)
+	return err
 }
 
 // PutCheckpoint implements Destination.

@@ -15,6 +15,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
+	"github.com/commitgate/commitgate/audit/exhibit"
 	"github.com/commitgate/commitgate/audit/seal"
 )
 
@@ -77,7 +78,7 @@ func (s *S3) Last(ctx context.Context, origin string) (uint64, error) {
 			if o.Err != nil {
 				return 0, o.Err
 			}
-			if strings.HasSuffix(o.Key, "/") && !strings.HasSuffix(o.Key, "/checkpoints/") {
+			if strings.HasSuffix(o.Key, "/") && !strings.HasSuffix(o.Key, "/checkpoints/") && o.Key != s.exhibits(origin) {
 				last = max(last, o.Key)
 			}
 		}
@@ -109,6 +110,26 @@ func (s *S3) Put(ctx context.Context, b Batch) error {
 // PutCheckpoint implements Destination.
 func (s *S3) PutCheckpoint(ctx context.Context, origin, shard string, cp *seal.Checkpoint) error {
 	return s.put(ctx, fmt.Sprintf("%s%s/checkpoints/%020d", s.folder(origin), shard, cp.Size), cp.Note, "text/plain; charset=utf-8")
+}
+
+// exhibits is where the exhibits of a log lie.
+func (s *S3) exhibits(origin string) string { return s.folder(origin) + exhibit.Folder + "/" }
+
+// Exhibits implements Destination.
+func (s *S3) Exhibits(ctx context.Context, origin string) (map[string]bool, error) {
+	there := map[string]bool{}
+	for o := range s.client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.exhibits(origin)}) {
+		if o.Err != nil {
+			return nil, o.Err
+		}
+		there[path.Base(o.Key)] = true
+	}
+	return there, nil
+}
+
+// PutExhibit implements Destination.
+func (s *S3) PutExhibit(ctx context.Context, origin, name string, content []byte) error {
+	return s.put(ctx, s.exhibits(origin)+name, content, "application/octet-stream")
 }
 
 // put stores an object that must not be there yet; one that is there is of an earlier attempt.

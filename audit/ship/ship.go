@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/exhibit"
 	"github.com/commitgate/commitgate/audit/seal"
 )
 
@@ -36,6 +37,10 @@ type Destination interface {
 	Put(ctx context.Context, b Batch) error
 	// PutCheckpoint stores a checkpoint of a shard, beside those that are there.
 	PutCheckpoint(ctx context.Context, origin, shard string, cp *seal.Checkpoint) error
+	// Exhibits are the file names of the exhibits of the log that are there.
+	Exhibits(ctx context.Context, origin string) (map[string]bool, error)
+	// PutExhibit stores one, durably.
+	PutExhibit(ctx context.Context, origin, name string, content []byte) error
 	Close() error
 }
 
@@ -51,7 +56,7 @@ type Result struct {
 	Batches int    `json:"batches"`
 }
 
-// Log ships what the destination does not have of the log in dir, up to its latest checkpoints.
+// Log ships what the destination does not have of the log in dir, up to its latest checkpoints: before its records, the exhibits that these may name.
 func Log(ctx context.Context, dir string, to Destination) (Result, error) {
 	segments, err := audit.Segments(dir)
 	if err != nil {
@@ -61,7 +66,7 @@ func Log(ctx context.Context, dir string, to Destination) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
-	s := shipper{to: to, Result: Result{Origin: origin}}
+	s := shipper{to: to, dir: dir, Result: Result{Origin: origin}}
 	if s.Before, err = to.Last(ctx, origin); err != nil {
 		return s.Result, fmt.Errorf("ask the destination: %w", err)
 	}
@@ -102,7 +107,38 @@ func originOf(segments []audit.Segment) (string, error) {
 // shipper ships one log.
 type shipper struct {
 	Result
-	to Destination
+	to        Destination
+	dir       string
+	exhibited bool // the exhibits are there
+}
+
+// exhibits ships the exhibits that are not there, once. A record is written after what it names.
+func (s *shipper) exhibits(ctx context.Context) error {
+	if s.exhibited {
+		return nil
+	}
+	names, err := exhibit.Names(s.dir)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	there, err := s.to.Exhibits(ctx, s.Origin)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if there[name] {
+			continue
+		}
+		content, err := exhibit.Read(s.dir, "sha256:"+name)
+		if err != nil {
+			return err
+		}
+		if err := s.to.PutExhibit(ctx, s.Origin, name, content); err != nil {
+			return err
+		}
+	}
+	s.exhibited = true
+	return nil
 }
 
 // shard ships what is sealed of a shard.
@@ -140,6 +176,9 @@ func (s *shipper) segment(ctx context.Context, seg audit.Segment, end uint64) er
 	send := func() error {
 		if batch.First == 0 {
 			return nil
+		}
+		if err := s.exhibits(ctx); err != nil {
+			return fmt.Errorf("exhibits: %w", err)
 		}
 		batch.Lines = lines.Bytes()
 		if err := s.to.Put(ctx, batch); err != nil {

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/audit/exhibit"
 	"github.com/commitgate/commitgate/audit/seal"
 )
 
@@ -100,12 +101,40 @@ func testShip(t *testing.T, open func() Destination) {
 			t.Fatalf("%+v, and it has %d (%v): want %d", r, last, err, want)
 		}
 	}
+	store, err := exhibit.Open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exhibited := func(documents ...string) {
+		t.Helper()
+		to := open()
+		defer to.Close()
+		there, err := to.Exhibits(t.Context(), origin)
+		if err != nil || len(there) != len(documents) {
+			t.Errorf("it has the exhibits %v, %v; want %d", there, err, len(documents))
+		}
+		for _, d := range documents {
+			if name, _ := exhibit.Name(exhibit.Digest([]byte(d))); !there[name] {
+				t.Errorf("it does not have %q", d)
+			}
+		}
+	}
+	keep := func(document string) {
+		t.Helper()
+		if _, err := store.Put([]byte(document), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep("alice")
 	sealed := w.write(t, 40, true)
 	ship(sealed)
+	exhibited("alice")
+	keep("alice, bob")
 	ship(sealed) // nothing new
 	w.write(t, 10, false)
 	ship(sealed) // what is not sealed may still be lost in a crash
 	ship(w.write(t, 40, true))
+	exhibited("alice", "alice, bob")
 	if last, err := open().Last(t.Context(), "gate.test/another"); err != nil || last != 0 {
 		t.Errorf("of another log it has %d, %v", last, err)
 	}
