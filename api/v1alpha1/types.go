@@ -71,7 +71,8 @@ type TrustedRepositorySpec struct {
 	// Aliases are other URLs by which agents' objects name the same repository.
 	Aliases []string `json:"aliases,omitempty"`
 	// Credentials is a folder with what the Git host asks for, a file each, named as in the Secrets of Flux's GitRepository: username and password, or
-	// bearerToken; identity (an SSH key, its pass phrase in password) and known_hosts; ca.crt; tls.crt and tls.key. Names and secrets are read at each
+	// bearerToken; identity (an SSH key, its pass phrase in password) and known_hosts; ca.crt; tls.crt and tls.key; or of a GitHub App githubAppID,
+	// githubAppInstallationID, githubAppPrivateKey and, of an own server, githubAppBaseURL (https://HOST/api/v3). Names and secrets are read at each
 	// fetch, the others at the start.
 	Credentials string `json:"credentials,omitempty"`
 	// Branch that is protected, without refs/heads/.

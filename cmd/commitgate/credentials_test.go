@@ -1,10 +1,18 @@
 package main
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/mirror/wire"
@@ -89,4 +97,55 @@ func reach(t *testing.T, dir string) wire.Credentials {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// A GitHub App's Secret, named as for Flux's provider github: the Git host is shown a token, which is asked for anew only when the App is another.
+func TestGitHubAppCredentials(t *testing.T) {
+	given := 0
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given++
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, `{"token": "ghs_%s_%d", "expires_at": %q}`, strings.Split(r.URL.Path, "/")[3], given, time.Now().Add(time.Hour).Format(time.RFC3339))
+	}))
+	t.Cleanup(api.Close)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("githubAppID", "4711\n")
+	write("githubAppInstallationID", "77\n")
+	write("githubAppBaseURL", api.URL)
+	write("ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})))
+	if _, err := mirrorOptions(repositoryWith(dir)); err == nil || !strings.Contains(err.Error(), "private key") {
+		t.Errorf("without its key: %v", err)
+	}
+	write("githubAppPrivateKey", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
+	options, err := mirrorOptions(repositoryWith(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(password string) {
+		t.Helper()
+		for _, o := range options {
+			c, err := o.Credentials(t.Context())
+			if err != nil || c.Username != "x-access-token" || c.Password != password {
+				t.Errorf("%s with %q, want %q (%v)", c.Username, c.Password, password, err)
+			}
+		}
+	}
+	want("ghs_77_1")
+	want("ghs_77_1")
+	write("githubAppID", "4712\n")
+	want("ghs_77_2")
+	write("password", "also")
+	if _, err := mirrorOptions(repositoryWith(dir)); err == nil || !strings.Contains(err.Error(), "which is meant") {
+		t.Errorf("beside a password: %v", err)
+	}
 }

@@ -17,7 +17,7 @@ Flux, Argo CD and the others add to an object, and how they apply and delete it.
 
 Package [github.com/commitgate/commitgate/signing] answers who signed a commit, and whether that was enough here. Only it can make a
 signing.Verified, and everything that is believed is loaded from one. Package [github.com/commitgate/commitgate/mirror] brings commits here and
-trusts nothing. Package [github.com/commitgate/commitgate/sops] opens files that SOPS encrypted, with keys that are at hand.
+trusts nothing; its githubapp gets tokens for a GitHub App. Package [github.com/commitgate/commitgate/sops] opens files that SOPS encrypted, with keys that are at hand.
 Package [github.com/commitgate/commitgate/manifest] turns a verified tree into declared objects, hermetically; package
 [github.com/commitgate/commitgate/worker] does in a child process what of that could run away.
 Package [github.com/commitgate/commitgate/account] is the heart: it gives every leaf field of a change exactly one reason, with the code that the API
