@@ -105,6 +105,7 @@ type Build struct {
 	decrypts  bool           // the agent decrypts what SOPS encrypted
 	shapedBy  []git.Path     // files of the repository that shape the content of all objects: options, values files
 	unfollows Problems
+	lean      *Build // without Objects and all that the next rendering takes over
 }
 
 // Release names a Helm release.
@@ -215,6 +216,9 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 		if o != nil {
 			made.Objects = append(made.Objects, o)
 		}
+	}
+	made.lean = &Build{
+		Owner: made.Owner, Part: made.Part, Declared: made.Declared, Repository: made.Repository, Path: made.Path, Release: made.Release, id: made.id,
 	}
 	return &made
 }

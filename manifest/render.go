@@ -85,6 +85,15 @@ type Set struct {
 	scopes   map[groupKind]scope
 }
 
+// Lean is what is left to know of a set that was superseded: which builds there were. It has no Objects, and cannot be an Input's Previous.
+func (s *Set) Lean() *Set {
+	lean := &Set{Builds: make([]*Build, len(s.Builds)), Unfollowed: s.Unfollowed}
+	for i, b := range s.Builds {
+		lean.Builds[i] = b.lean
+	}
+	return lean
+}
+
 // Render renders the verified commits. What is wrong with what somebody pushed comes as Problems, all of it at once; any other error is
 // a limit (ErrLimit), the end of ctx, or a failure to read.
 func Render(ctx context.Context, in Input) (*Set, error) {

@@ -44,7 +44,7 @@ type Parts struct {
 	Revisions map[string]*Revision // by repository
 	Published time.Time            // when its objects became the truth
 	Types     *account.Types
-	// Rendered is what the declared objects were made from, and what was not followed.
+	// Rendered is what the declared objects were made from, and what was not followed; of a superseded snapshot without its objects.
 	Rendered *manifest.Set
 	// Policies of the revisions, nil if none are configured.
 	Policies *policy.Set
@@ -54,6 +54,16 @@ type Parts struct {
 type Snapshot struct {
 	Parts
 	index *index
+}
+
+// Superseded is the snapshot as it is kept while another is the truth: of what was rendered it tells which builds there were, for what they were made
+// from grows with every revision.
+func (s *Snapshot) Superseded() *Snapshot {
+	old := *s
+	if old.Rendered != nil {
+		old.Rendered = old.Rendered.Lean()
+	}
+	return &old
 }
 
 // Lookup returns the declared object, or nil.

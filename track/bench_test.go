@@ -163,10 +163,14 @@ spec:
 
 // BenchmarkMemory is what the truth of n distinct objects takes, with 50 revisions kept, against the bytes of what is declared.
 func BenchmarkMemory(b *testing.B) {
-	for _, n := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("objects=%d", n), func(b *testing.B) {
+	for _, test := range []struct {
+		n         int
+		workloads int // of ten objects
+	}{{10_000, 3}, {10_000, 10}, {100_000, 3}} {
+		n := test.n
+		b.Run(fmt.Sprintf("objects=%d/deployments=%d%%", n, 10*test.workloads), func(b *testing.B) {
 			w := newWorld(b)
-			declared := w.deployments(n)
+			declared := w.mixture(n, test.workloads)
 			for b.Loop() {
 				before := heap()
 				tr := w.start(nil)
@@ -188,13 +192,21 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// deployments writes n Deployments, ten to a file, and returns how many bytes they have.
-func (w *world) deployments(n int) int {
+// mixture writes n objects, ten to a file, of which so many are Deployments and the others Services and ConfigMaps, and returns how many bytes they have.
+func (w *world) mixture(n, deployments int) int {
 	files, size := map[string]string{}, 0
 	for i := 0; i < n; i += 10 {
 		var file strings.Builder
 		for j := range 10 {
-			file.WriteString("---\n" + strings.Replace(deployment(fmt.Sprintf("app-%d", i+j), fmt.Sprint(i+j)), "metadata: {", "metadata: {namespace: shop, ", 1))
+			name := fmt.Sprintf("app-%d", i+j)
+			switch {
+			case j < deployments:
+				file.WriteString("---\n" + strings.Replace(deployment(name, name), "metadata: {", "metadata: {namespace: shop, ", 1))
+			case j%2 == 0:
+				fmt.Fprintf(&file, "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop, labels: {app: %[1]s}}\nspec: {selector: {app: %[1]s}, ports: [{name: http, port: 80, targetPort: http}]}\n", name)
+			default:
+				fmt.Fprintf(&file, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: shop}\ndata: {level: info, file: \"%s%[1]s\"}\n", name, strings.Repeat("a line of a file. ", 20))
+			}
 		}
 		files[fmt.Sprintf("apps/d%d/a%d.yaml", i/1000, i)] = file.String()
 		size += file.Len()

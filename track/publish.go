@@ -256,7 +256,7 @@ func (r *repository) handedOver(p Publication) {
 func (t *Tracker) swap(next *built) {
 	truth := &snapshot.Truth{Current: next.Snapshot, Recent: t.Truth().Recent}
 	if old := t.current; old != nil && next.put+next.gone > 0 {
-		truth.Recent = append([]*snapshot.Snapshot{old.Snapshot}, truth.Recent...)
+		truth.Recent = append([]*snapshot.Snapshot{old.Snapshot.Superseded()}, truth.Recent...)
 	}
 	truth.Recent = t.within(truth)
 	t.warn(next)
