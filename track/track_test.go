@@ -14,6 +14,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/test/forge"
 	"github.com/commitgate/commitgate/track"
 )
@@ -44,8 +45,14 @@ func TestSignedCommitsBecomeTheTruth(t *testing.T) {
 		}
 	}
 	recent := tr.Truth().Recent
-	if len(recent) != 2 || recent[1] != old {
+	cart := manifest.Key{Kind: "ConfigMap", Namespace: "shop", Name: "cart"}
+	if len(recent) != 2 || recent[1].Lookup(cart) != old.Lookup(cart) || recent[0].Lookup(cart) == tr.Truth().Current.Lookup(cart) {
 		t.Errorf("%d superseded snapshots are kept, want the two before", len(recent))
+	}
+	for _, s := range recent { // or memory grows with revisions times objects
+		if len(s.Rendered.Objects) > 0 || len(s.Rendered.Builds) != 1 || s.Rendered.Builds[0].Owner.Agent != "ci" || len(s.Rendered.Builds[0].Objects) > 0 {
+			t.Errorf("a superseded snapshot keeps %+v", s.Rendered)
+		}
 	}
 
 	third := w.publish(w.bob, "pay is gone", map[string]string{"apps/pay/pay.yaml": ""})
