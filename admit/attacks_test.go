@@ -149,6 +149,11 @@ spec:
 	}
 	autoscaler := serviceAccount("kube-system", "horizontal-pod-autoscaler")
 	w.want("where Git leaves the replicas out", scale(autoscaler, "gear"), Allow, v1alpha1.ReasonDerived)
+	for name, replicas := range map[string]int64{"more than Git lets it": 6, "fewer than Git lets it": 0} {
+		beyond := scale(autoscaler, "gear")
+		beyond.Object = map[string]any{"spec": map[string]any{"replicas": replicas}}
+		w.want(name, beyond, Deny, v1alpha1.ReasonNotFromOwner, "HorizontalPodAutoscaler")
+	}
 	w.want("where Git says how many", scale(autoscaler, "fixed"), Deny, v1alpha1.ReasonFieldsDiffer, "spec.replicas")
 	w.want("what Git does not declare", scale(autoscaler, "other"), Deny, v1alpha1.ReasonOwnerNotDeclared)
 	w.want("kubectl scale", scale(carol, "gear"), Deny, v1alpha1.ReasonNotFromSyncAgent, "scale Widget.example.com shop/gear", "apps/cart.yaml")

@@ -240,11 +240,20 @@ func controllerRows() map[string][]row {
 		}
 		own := "system:serviceaccount:kube-system:" + r.who
 		rows[own] = append(rows[own], r)
+		if slices.Contains(ofTheCloud, r.who) {
+			rows[cloud] = append(rows[cloud], r)
+		}
 		rows["system:kube-controller-manager"] = append(rows["system:kube-controller-manager"], r)
 	}
 	rows[nodes] = nodeTable()
 	return rows
 }
+
+// cloud is the account of a cloud provider's controller manager where its controllers have no credentials of their own: ofTheCloud. A provider that names
+// it otherwise takes an exemption.
+const cloud = "system:serviceaccount:kube-system:cloud-controller-manager"
+
+var ofTheCloud = []string{"cloud-node-controller", "cloud-node-lifecycle-controller", "route-controller", "service-controller"}
 
 // nodes is the key of the kubelets' rows: each kubelet has a user name of its own.
 const nodes = "system:nodes"

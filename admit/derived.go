@@ -55,17 +55,55 @@ func (j *judgement) scaledByGit() *Decision {
 		d.Entry, d.Fields = target, []string{"spec.replicas"}
 		return d
 	}
+	var beyond *snapshot.Entry
 	for s := range j.snapshots() {
 		for _, hpa := range s.OfKind("autoscaling", "HorizontalPodAutoscaler") {
 			ref, _ := spec(hpa.Content)["scaleTargetRef"].(map[string]any)
 			if hpa.Namespace == j.key.Namespace && ref["kind"] == j.key.Kind && ref["name"] == j.key.Name {
+				if !j.withinBounds(hpa) {
+					beyond = hpa
+					continue
+				}
 				d := allow(v1alpha1.ReasonDerived)
 				d.Entry = hpa
 				return d
 			}
 		}
 	}
+	if beyond != nil {
+		d := j.notDerived(v1alpha1.ReasonNotFromOwner, "that is beyond what "+beyond.Key.String()+" says, declared in "+place(beyond))
+		d.Entry, d.Fields = beyond, []string{"spec.replicas"}
+		return d
+	}
 	return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "Git declares no HorizontalPodAutoscaler for "+j.key.String())
+}
+
+// withinBounds tells whether a Scale asks for what a declared HorizontalPodAutoscaler may ask for. Bounds that an exemption leaves to others do not bind.
+func (j *judgement) withinBounds(hpa *snapshot.Entry) bool {
+	replicas, ok := integer(spec(j.r.Object)["replicas"])
+	least, given := integer(spec(hpa.Content)["minReplicas"])
+	if !given {
+		least = 1
+	}
+	most, bounded := integer(spec(hpa.Content)["maxReplicas"])
+	exempt, _ := j.ExemptFields(hpa.Key, j.Now)
+	for _, p := range exempt {
+		if p.Match("spec.minReplicas") || p.Match("spec.maxReplicas") {
+			return ok
+		}
+	}
+	return ok && replicas >= least && bounded && replicas <= most
+}
+
+// integer reads a number, whichever decoder made it.
+func integer(v any) (int64, bool) {
+	switch n := v.(type) {
+	case int64:
+		return n, true
+	case float64:
+		return int64(n), n == float64(int64(n))
+	}
+	return 0, false
 }
 
 // replicasExempt tells whether an exemption leaves the replicas of the target to others.

@@ -157,12 +157,20 @@ func TestControllersBeyondTheRecordings(t *testing.T) {
 	group := func(finalizers, more string) map[string]any {
 		return object(t, "{apiVersion: scheduling.k8s.io/v1alpha2, kind: PodGroup, metadata: {name: g, namespace: shop, uid: g, finalizers: ["+finalizers+"]}, spec: {"+more+"}}")
 	}
+	lease := object(t, "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: commitgate-grants, namespace: commitgate, uid: l}}")
+	node := func(more string) map[string]any {
+		return object(t, "{apiVersion: v1, kind: Node, metadata: {name: n, uid: n}, spec: {"+more+"}}")
+	}
 	cases := map[string]struct {
 		user     User
 		old, new map[string]any
 		outcome  Outcome
 		reason   v1alpha1.Reason
 	}{
+		"the gate counts in its own Lease":                            {serviceAccount("commitgate", "commitgate"), nil, lease, Allow, v1alpha1.ReasonOwnWork},
+		"somebody else forgets the counts":                            {serviceAccount("default", "thief"), lease, nil, Deny, v1alpha1.ReasonNotFromSyncAgent},
+		"a cloud's controllers in one":                                {system("cloud-controller-manager"), node(""), node("providerID: cloud/1"), Allow, v1alpha1.ReasonController},
+		"the same, and more":                                          {system("cloud-controller-manager"), node(""), node("unschedulable: true"), Deny, v1alpha1.ReasonNotControllersBusiness},
 		"the API server notes that an old token is used":              {apiserver, secret(""), secret(used), Allow, v1alpha1.ReasonController},
 		"the same, and another token":                                 {apiserver, secret(""), other, Deny, v1alpha1.ReasonNotControllersBusiness},
 		"the token of an account that is gone":                        {manager, secret(""), nil, Allow, v1alpha1.ReasonController},

@@ -20,6 +20,10 @@ func (j *judgement) notAChange() *Decision {
 	case (r.Group == "" || r.Group == "events.k8s.io") && r.Resource == "events":
 		return allow(v1alpha1.ReasonNotAChange)
 	case r.Group == "coordination.k8s.io" && (r.Resource == "leases" || r.Resource == "leasecandidates"):
+		// The gate's own leases count the uses of grants.
+		if own, ok := j.spec.OwnNamespace(); ok && j.key.Namespace == own && !j.isController() {
+			return nil
+		}
 		// A person who edits a lease unseats a leader, and a node that edits another's makes it look alive: judged like any other change.
 		if j.key.Namespace == "kube-node-lease" && strings.HasPrefix(j.r.User.Name, nodeUser) && !j.ownNode() {
 			return nil
