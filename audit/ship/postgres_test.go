@@ -2,6 +2,7 @@ package ship
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"os/user"
@@ -98,7 +99,7 @@ func TestADatabaseHoldsTheLog(t *testing.T) {
 	}
 
 	// A shipper that may only add and read cannot change what it shipped.
-	if _, err := conn.Exec(t.Context(), "CREATE ROLE shipper LOGIN; GRANT SELECT, INSERT ON commitgate_records, commitgate_checkpoints TO shipper"); err != nil {
+	if _, err := conn.Exec(t.Context(), "CREATE ROLE shipper LOGIN; GRANT SELECT, INSERT ON commitgate_records, commitgate_checkpoints, commitgate_exhibits TO shipper"); err != nil {
 		t.Fatal(err)
 	}
 	p, err := NewPostgres(t.Context(), dsn+"&user=shipper")
@@ -111,7 +112,7 @@ func TestADatabaseHoldsTheLog(t *testing.T) {
 	if _, err := p.conn.Exec(t.Context(), "DELETE FROM commitgate_records"); err == nil {
 		t.Error("it removed the log")
 	}
-	if err := p.Put(t.Context(), Batch{Origin: "gate.test/third", Shard: "s"}); err != nil {
+	if err := errors.Join(p.Put(t.Context(), Batch{Origin: "gate.test/third", Shard: "s"}), p.PutExhibit(t.Context(), "gate.test/third", "0", nil)); err != nil {
 		t.Errorf("it may not add: %v", err)
 	}
 }
