@@ -258,6 +258,8 @@ gate:
   window: 10m
   breakGlass: {signers: [{principal: alice@example.org, ssh: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGQyp2RdJIOZLgNgFOTKGdJ5RpsIQ4YzRiGZzrXQ1S0E"]}], threshold: 1}
   dryRuns: [{kinds: [Deployment]}]
+  charts: /var/lib/commitgate/charts
+  kubernetes: {version: v1.36.3, apiVersions: [monitoring.coreos.com/v1]}
 dryRunRules: [{apiGroups: [apps], resources: [deployments]}]
 certificates: {source: certManager, certManager: {issuerRef: {name: ca, kind: ClusterIssuer}, caBundle: PEM}}
 `
@@ -286,7 +288,8 @@ certificates: {source: certManager, certManager: {issuerRef: {name: ca, kind: Cl
 			if len(spec.Agents) != 5 {
 				t.Errorf("%d agents, want the four presets and one more", len(spec.Agents))
 			}
-			if len(spec.Exemptions) != 2 || len(spec.DryRuns) != 1 || spec.BreakGlass == nil || spec.Window.Minutes() != 10 {
+			if len(spec.Exemptions) != 2 || len(spec.DryRuns) != 1 || spec.BreakGlass == nil || spec.Window.Minutes() != 10 ||
+				spec.Charts != "/var/lib/commitgate/charts" || spec.Kubernetes.Version != "v1.36.3" || len(spec.Kubernetes.APIVersions) != 1 {
 				t.Errorf("a value was lost: %+v", spec)
 			}
 		})
