@@ -172,11 +172,8 @@ func (r *renderer) openFile(f file) (map[string]any, error) {
 	if as != sops.YAML && as != sops.JSON {
 		return nil, nil
 	}
-	data, err := r.readBytes(f)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && !sops.Marked(data, as):
-		return nil, nil // a path that was looked for, or a folder; or nothing is encrypted in it
-	case err != nil:
+	data, err := r.readIfThere(f)
+	if err != nil || !holdsEncrypted(f.path, data) {
 		return nil, err
 	}
 	in, err := r.in.Decryption.keys.Open(data, as)
@@ -188,6 +185,12 @@ func (r *renderer) openFile(f file) (map[string]any, error) {
 		return nil, errReported
 	}
 	return in.Values, nil
+}
+
+// holdsEncrypted tells whether a file holds an encrypted object, by what Flux tells one by: however the file spells it.
+func holdsEncrypted(p git.Path, data []byte) bool {
+	docs, err := parse(p, data, dialectKustomize)
+	return err == nil && slices.ContainsFunc(docs, func(doc *document) bool { return childMap(doc.content, "sops")["mac"] != nil })
 }
 
 // brokenFile notes what is wrong with an encrypted file.

@@ -359,6 +359,8 @@ func TestEncryptedFilesThatWereChanged(t *testing.T) {
 		from, to string
 		want     string
 	}{
+		"in a file, spelled so that its metadata is not plain to see": {trees["a Secret as a file"], "name: db|mac: ENC", "name: admin|mac:  ENC",
+			"infra:apps/a.yaml:11: " + sops.ErrMAC.Error()},
 		"in a file": {trees["a Secret as a file"], "name: db", "name: admin",
 			"infra:apps/a.yaml:11: " + sops.ErrMAC.Error()},
 		"through a kustomization": {trees["JSON, through a kustomization that names and labels"], `"name": "db"`, `"name": "admin"`,
@@ -373,7 +375,10 @@ func TestEncryptedFilesThatWereChanged(t *testing.T) {
 			in := gate(t, kustomizationRoot("", "decryption: {provider: sops}\n"+test.tree.spec))
 			in.Decryption = decryption(t, s)
 			files := test.tree.sealed(t, s, "--pgp", s.PGP)
-			changed := strings.Replace(files, test.from, test.to, 1)
+			changed := files
+			for i, from := range strings.Split(test.from, "|") {
+				changed = strings.Replace(changed, from, strings.Split(test.to, "|")[i], 1)
+			}
 			if changed == files {
 				t.Fatalf("no %s in\n%s", test.from, files)
 			}

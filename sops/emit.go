@@ -14,6 +14,9 @@ const yamlIndent = 4
 
 // Emit writes the decrypted file as SOPS would, byte for byte.
 func (f *File) Emit(as Format) ([]byte, error) {
+	if f.parts {
+		return nil, errorf(0, "documents that were not encrypted together")
+	}
 	switch as {
 	case YAML:
 		return f.emitYAML()

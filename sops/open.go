@@ -30,18 +30,18 @@ type opener struct {
 	values map[string]any
 }
 
-func (o *opener) open(branches []branch) (*File, error) {
+// open decrypts documents that SOPS wrote together.
+func (o *opener) open(branches []branch) (plain []branch, err error) {
 	o.mac = sha512.New()
 	if o.onlyEncrypted {
 		o.mac.Write([]byte(macOnlyEncrypted))
 	}
-	f := &File{Values: o.values, sealed: branches, rule: o.rule}
 	for _, b := range branches {
 		opened, err := o.branch(b, nil)
 		if err != nil {
 			return nil, err
 		}
-		f.branches = append(f.branches, opened)
+		plain = append(plain, opened)
 	}
 	want, err := decrypt(o.metadata.mac, o.key, o.modified.Format(time.RFC3339))
 	if err != nil {
@@ -51,7 +51,7 @@ func (o *opener) open(branches []branch) (*File, error) {
 	if s, ok := want.(string); !ok || subtle.ConstantTimeCompare([]byte(s), []byte(made)) != 1 {
 		return nil, &Error{o.macLine, ErrMAC}
 	}
-	return f, nil
+	return plain, nil
 }
 
 func (o *opener) branch(b branch, path []string) (branch, error) {

@@ -37,6 +37,16 @@ func (b branch) plain() map[string]any {
 	return out
 }
 
+// plainField is the value of a key, nil if there is none.
+func (b branch) plainField(key string) any {
+	for _, it := range b {
+		if it.key == key && !it.comment {
+			return plain(it.value)
+		}
+	}
+	return nil
+}
+
 func plain(v any) any {
 	switch v := v.(type) {
 	case branch:

@@ -79,22 +79,66 @@ type File struct {
 	branches []branch
 	sealed   []branch // as they stand in the encrypted file
 	rule     rule
+	parts    bool // not all of the file, or not of one piece
 }
 
 // Open decrypts a file and verifies its MAC. ErrNoKey: it stays closed. Any other error says what is wrong with the file.
+//
+// Documents that SOPS encrypted one by one and somebody put into one file are opened one by one, each group with its own metadata; those that no key opens,
+// and those that are not encrypted, stay as they are. Such a file cannot be written.
 func (k *Keys) Open(data []byte, as Format) (*File, error) {
 	branches, err := read(data, as)
 	if err != nil {
 		return nil, err
 	}
-	m, err := takeMetadata(branches, as)
-	if err != nil {
-		return nil, err
+	f := &File{Values: map[string]any{}}
+	groups := grouped(branches, as)
+	for _, g := range groups {
+		m, err := takeMetadata(g, as)
+		if err != nil {
+			return nil, err
+		}
+		key, err := k.dataKey(m)
+		if errors.Is(err, ErrNoKey) {
+			continue
+		}
+		o := opener{metadata: m, key: key, values: f.Values}
+		opened, err := o.open(g)
+		if err != nil {
+			return nil, err
+		}
+		f.branches, f.sealed, f.rule = append(f.branches, opened...), append(f.sealed, g...), m.rule
 	}
-	key, err := k.dataKey(m)
-	if err != nil {
-		return nil, err
+	if len(f.branches) == 0 {
+		return nil, ErrNoKey
 	}
-	o := opener{metadata: m, key: key, values: map[string]any{}}
-	return o.open(branches)
+	f.parts = len(groups) > 1 || len(f.branches) < len(branches)
+	return f, nil
+}
+
+// grouped are the documents that SOPS wrote together: it repeats the metadata in each. Without any, all are one group.
+func grouped(branches []branch, as Format) [][]branch {
+	if as != YAML || len(branches) < 2 {
+		return [][]branch{branches}
+	}
+	var groups [][]branch
+	places := map[string]int{}
+	for _, b := range branches {
+		metadata, ok := b.plainField("sops").(map[string]any)
+		if !ok {
+			continue
+		}
+		mac := fmt.Sprint(metadata["mac"])
+		at, ok := places[mac]
+		if !ok {
+			at = len(groups)
+			places[mac] = at
+			groups = append(groups, nil)
+		}
+		groups[at] = append(groups[at], b)
+	}
+	if len(groups) == 0 {
+		return [][]branch{branches}
+	}
+	return groups
 }

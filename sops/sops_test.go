@@ -142,6 +142,37 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 	}
 }
 
+// TestDocumentsEncryptedOneByOne: people put them into one file, and Flux decrypts them one by one.
+func TestDocumentsEncryptedOneByOne(t *testing.T) {
+	s, keys := newTool(t)
+	regex := []string{"--encrypted-regex", "^(data|stringData)$"}
+	one := s.Encrypt(t, "a.yaml", secret, append(regex, "--age", s.Age)...)
+	two := s.Encrypt(t, "b.yaml", strings.ReplaceAll(secret, "correct", "incorrect"), append(regex, "--pgp", s.PGP)...)
+	foreign := s.Encrypt(t, "c.yaml", secret, append(regex, "--age", s.Stranger)...)
+	f, err := keys.Open([]byte(one+"---\nkind: ConfigMap\ndata: {a: b}\n---\n"+two+"---\n"+foreign), sops.YAML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := map[any]bool{}
+	for _, v := range f.Values {
+		plain[v] = true
+	}
+	if len(f.Values) != 6 || !plain["correct horse: battery"] || !plain["incorrect horse: battery"] {
+		t.Errorf("%d values are opened", len(f.Values))
+	}
+	if out, err := f.Emit(sops.YAML); err == nil {
+		t.Errorf("written as\n%s", out)
+	}
+	if _, err := keys.Open([]byte(one+"---\n"+strings.Replace(two, "name: db", "name: admin", 1)), sops.YAML); !errors.Is(err, sops.ErrMAC) {
+		t.Errorf("a change of the second: %v", err)
+	}
+	together := s.Encrypt(t, "a.yaml", secret+"---\n"+secret, append(regex, "--age", s.Age)...)
+	first, _, _ := strings.Cut(together, "\n---\n")
+	if _, err := keys.Open([]byte(first), sops.YAML); !errors.Is(err, sops.ErrMAC) {
+		t.Errorf("the second of two that were encrypted together is gone: %v", err)
+	}
+}
+
 // TestChangedWithoutSOPS: whoever can push, but has no key, edits an encrypted file by hand.
 func TestChangedWithoutSOPS(t *testing.T) {
 	s, keys := newTool(t)
