@@ -56,6 +56,47 @@ generate: ## the custom resources and generated documents, from their Go source
 	mkdir -p charts/commitgate/crds && cp config/crd/commitgate.dev_*.yaml charts/commitgate/crds/
 	go test ./test ./cmd/commitgate -run Document -update
 
+.PHONY: man
+man: build ## manual pages of every command, into bin/man
+	bin/commitgate man bin/man
+
+# What is released: the same commit makes the same bytes, on any machine with the same Go.
+VERSION ?=
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+RELEASE := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
+
+.PHONY: release
+release: version ## programs, checksums, bill of materials and krew manifest, into bin/release: make release VERSION=v1.2.3
+	@rm -rf bin/release && mkdir -p bin/release
+	@for p in $(PLATFORMS); do \
+		os=$${p%/*}; arch=$${p#*/}; dir=bin/release/$$os-$$arch; mkdir -p $$dir; \
+		echo "building $$p"; export GOOS=$$os GOARCH=$$arch; $(RELEASE) -o $$dir/kubectl-commitgate ./cmd/commitgate; \
+		tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C $$dir -cf - kubectl-commitgate | gzip -n > bin/release/commitgate_$${os}_$${arch}.tar.gz; \
+		rm -r $$dir; \
+	done
+	@$(MAKE) --no-print-directory sbom krew VERSION=$(VERSION)
+	@cd bin/release && sha256sum *.tar.gz *.json > SHA256SUMS && cat SHA256SUMS
+
+.PHONY: krew
+krew: version ## the manifest for kubectl's plugin manager, of what is in bin/release
+	@config/krew/manifest.sh $(VERSION) bin/release > bin/release/commitgate.yaml
+
+.PHONY: sbom
+sbom: ## the bill of materials (CycloneDX) of the program, into bin/release/sbom.json
+	@mkdir -p bin/release
+	@go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 app -json -noserial -main cmd/commitgate -output bin/release/sbom.json .
+
+.PHONY: reproduce
+reproduce: ## build twice, in two places, and compare the bytes
+	@there=$$(mktemp -d); trap "rm -rf $$there" EXIT; mkdir $$there/source; \
+	git archive HEAD | tar -x -C $$there/source; \
+	(cd $$there/source && $(RELEASE) -o $$there/1 ./cmd/commitgate); $(RELEASE) -o $$there/2 ./cmd/commitgate; \
+	sha256sum $$there/1 $$there/2; cmp $$there/1 $$there/2 && echo "the same bytes"
+
+.PHONY: version
+version: # a release needs one
+	@[[ "$(VERSION)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+ ]] || { echo "give VERSION=v1.2.3" >&2; exit 1; }
+
 .PHONY: tools
 tools: # what tests and the demo need from the system
 	@missing=; for pair in git:git gpg:gnupg gpgsm:gpgsm ssh-keygen:openssh-client; do \

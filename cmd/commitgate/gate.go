@@ -172,8 +172,14 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	return g, g.serveReviews(o, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.now().handler.ServeHTTP(w, r) }))
 }
 
-// version is that of the module as it was built, "(devel)" for a working tree.
+// release is the version that the linker was told (-X main.release=v1.2.3), where the build sees no version control: in an image.
+var release string
+
+// version is the release, or that of the module as it was built, "(devel)" for a working tree.
 func version() string {
+	if release != "" {
+		return release
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""

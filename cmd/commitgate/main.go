@@ -76,6 +76,7 @@ func newRoot(name string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           use,
 		Short:         "Nothing enters the cluster that a signed commit does not say",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -94,6 +95,7 @@ func newRoot(name string) *cobra.Command {
 		newDiff(),
 		newExemptions(),
 		newInit(),
+		newMan(),
 		newPolicy(),
 		newRender(),
 		newRenderWorker(),
