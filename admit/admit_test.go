@@ -214,6 +214,14 @@ func TestAgent(t *testing.T) {
 
 	labelled := clone(t, asApplied)
 	labelled["metadata"].(map[string]any)["labels"].(map[string]any)["evil"] = "yes"
+	// The branch is ahead of what is believed: whoever reads the refusal learns why their commit is not what Git says. What a stranger wrote into it is tamed.
+	stranger := &snapshot.Unbelieved{Commit: git.ID(strings.Repeat("ab", 20)), Why: "it is signed by \x1b[31m" + strings.Repeat("mallory ", 40)}
+	w.Truth.Current.Revisions["shop"].Unbelieved = stranger
+	d = w.want("with a commit that nobody believes", request(flux, asApplied, changed), Deny, v1alpha1.ReasonFieldsDiffer, "main is at abababa, which is not believed: it is signed by [31mmallory", "mallory …")
+	if strings.ContainsRune(d.Message, '\x1b') || len(d.Message) > 800 || strings.Count(d.Message, "\n") != 2 {
+		t.Errorf("%q", d.Message)
+	}
+	w.Truth.Current.Revisions["shop"].Unbelieved = nil
 	w.want("a stolen token adds a label", request(flux, asApplied, labelled), Deny, v1alpha1.ReasonFieldsDiffer, "metadata.labels[evil]")
 
 	owned := clone(t, asApplied)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/snapshot"
@@ -47,6 +48,33 @@ func place(e *snapshot.Entry) string {
 		at += fmt.Sprintf(" (%s %s)", e.Revision.Repository, e.Revision.Branch)
 	}
 	return at
+}
+
+// shownWhy is how many bytes of why a commit is not believed stands in a message; the gate's status has the whole.
+const shownWhy = 160
+
+// unbelieved says of a branch that it is ahead of what is believed: what the agent applies may be what it found there.
+func (j *judgement) unbelieved(e *snapshot.Entry) string {
+	if j.Truth.Current == nil || e.Revision == nil {
+		return ""
+	}
+	r := j.Truth.Current.Revisions[e.Revision.Repository]
+	if r == nil || r.Unbelieved == nil {
+		return ""
+	}
+	why := strings.Map(func(c rune) rune { // it may hold what a stranger wrote into a commit
+		if !unicode.IsPrint(c) {
+			return -1
+		}
+		return c
+	}, r.Unbelieved.Why)
+	if len(why) > shownWhy {
+		why = strings.ToValidUTF8(why[:shownWhy], "")
+		why = why[:max(0, strings.LastIndexByte(why, ' '))] + " …"
+	} else {
+		why = strings.TrimSuffix(why, ".") + "."
+	}
+	return fmt.Sprintf(" %s is at %s, which is not believed: %s", r.Branch, r.Unbelieved.Commit.Short(), why)
 }
 
 // heads says which revisions were looked at: " (shop main @ 3f2c1d9)".

@@ -286,8 +286,8 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 	fields := slices.Concat(result.Unexplained, result.Missing)
 	slices.Sort(fields)
 	fields = slices.Compact(fields)
-	d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: %s.\nIt is declared in %s.\nNext: change it there, signed; a cluster that adds the field itself needs an exemption.",
-		j.id.agent.Name, j.what(), namedFields(result), place(e))
+	d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: %s.\nIt is declared in %s.%s\nNext: change it there, signed; a cluster that adds the field itself needs an exemption.",
+		j.id.agent.Name, j.what(), namedFields(result), place(e), j.unbelieved(e))
 	d.Entry, d.Fields = e, fields
 	if dryRun {
 		d.Mutable = e
@@ -325,7 +325,7 @@ func (j *judgement) agentDeletes(candidates []*snapshot.Entry) *Decision {
 		d.Entry = current
 		return d
 	case current != nil:
-		d := deny(v1alpha1.ReasonStillDeclared, "agent %s may not %s: Git still declares it in %s.\nNext: remove it there, signed; or say there that it may be replaced (force).", j.id.agent.Name, j.what(), place(current))
+		d := deny(v1alpha1.ReasonStillDeclared, "agent %s may not %s: Git still declares it in %s.%s\nNext: remove it there, signed; or say there that it may be replaced (force).", j.id.agent.Name, j.what(), place(current), j.unbelieved(current))
 		d.Entry = current
 		return j.ahead(d)
 	case len(candidates) > 0 || j.trackedByAgent() && !j.madeByOthers():

@@ -21,6 +21,14 @@ type Revision struct {
 	Signatures []signing.Signature
 	// Fetched is when the mirror last heard from the repository: freshness, never the commit's own date.
 	Fetched time.Time
+	// Unbelieved is what the branch holds beyond this commit and is not accepted; nil if nothing.
+	Unbelieved *Unbelieved
+}
+
+// Unbelieved is a commit that the gate does not accept.
+type Unbelieved struct {
+	Commit git.ID
+	Why    string // one line, for people
 }
 
 // Entry is one declared object with everything that a decision needs. It is shared between snapshots while its content is the same.

@@ -294,7 +294,7 @@ func (t *Tracker) within(truth *snapshot.Truth) []*snapshot.Snapshot {
 	return truth.Recent
 }
 
-// refresh tells the truth when the repositories were last heard of, and lets go of what left the window.
+// refresh tells the truth when the repositories were last heard of and what of them is not believed, and lets go of what left the window.
 func (t *Tracker) refresh() {
 	truth := t.Truth()
 	if truth.Current == nil {
@@ -303,9 +303,10 @@ func (t *Tracker) refresh() {
 	revisions := maps.Clone(truth.Current.Revisions)
 	heard := false
 	for _, r := range t.repos {
-		if rev := revisions[r.name]; rev != nil && !rev.Fetched.Equal(r.heard) {
+		rev, unbelieved := revisions[r.name], r.unbelieved()
+		if rev != nil && (!rev.Fetched.Equal(r.heard) || !reflect.DeepEqual(rev.Unbelieved, unbelieved)) {
 			again := *rev
-			again.Fetched = r.heard
+			again.Fetched, again.Unbelieved = r.heard, unbelieved
 			revisions[r.name], heard = &again, true
 		}
 	}
@@ -317,6 +318,19 @@ func (t *Tracker) refresh() {
 	current.Snapshot = truth.Current.Heard(revisions)
 	t.current = &current
 	t.truth.Store(&snapshot.Truth{Current: current.Snapshot, Recent: recent})
+}
+
+// unbelieved is what the branch holds beyond the truth and why that is not it; nil if there is nothing.
+func (r *repository) unbelieved() *snapshot.Unbelieved {
+	x := r.refused
+	if x == nil {
+		x = r.unpublished
+	}
+	if x == nil {
+		return nil
+	}
+	why, _, _ := strings.Cut(x.Why, "\n")
+	return &snapshot.Unbelieved{Commit: x.Commit, Why: why}
 }
 
 // source is the repository as it is verified now.

@@ -158,7 +158,7 @@ func fluxAppliesUnverified(author func(*Stage) *forge.Person) func(context.Conte
 			return nil, err
 		}
 		_, err = s.Flux.Sync(ctx)
-		return refusal(err, "FieldsDiffer", "image")
+		return refusal(err, "FieldsDiffer", "image", "which is not believed")
 	}
 }
 
@@ -182,7 +182,7 @@ func fluxFollowsForcePush(ctx context.Context, s *Stage) (answer Answer, err err
 		return nil, err
 	}
 	_, err = s.Flux.Sync(ctx)
-	return refusal(err, "StillDeclared", "apps/shop/settings.yaml")
+	return refusal(err, "StillDeclared", "apps/shop/settings.yaml", "the branch was rewritten")
 }
 
 // fluxAppliesNews has Bob push and Flux apply before any interval has passed: the gate must fetch within the request.

@@ -76,7 +76,7 @@ func refusal(err error, words ...string) (Answer, error) {
 	}
 	var answer Answer
 	for line := range strings.Lines(said) {
-		line = strings.TrimSpace(line)
+		line = strings.TrimSuffix(strings.TrimSpace(line), ";")                     // by which Flux divides errors
 		if line != "" && !strings.HasPrefix(line, "You can run `kubectl replace") { // kubectl edit's own advice
 			answer = append(answer, line)
 		}
