@@ -112,7 +112,7 @@ func TestADatabaseHoldsTheLog(t *testing.T) {
 	if _, err := p.conn.Exec(t.Context(), "DELETE FROM commitgate_records"); err == nil {
 		t.Error("it removed the log")
 	}
-	if err := errors.Join(p.Put(t.Context(), Batch{Origin: "gate.test/third", Shard: "s"}), p.PutExhibit(t.Context(), "gate.test/third", "0", nil)); err != nil {
+	if err := errors.Join(p.Put(t.Context(), Batch{Origin: "gate.test/third", Shard: "s"}), p.PutExhibit(t.Context(), "gate.test/third", "0", []byte("alice"))); err != nil {
 		t.Errorf("it may not add: %v", err)
 	}
 }
