@@ -36,8 +36,9 @@ func (h *helmChart) templateError(dir git.Path, c *chart.Chart, err error) error
 		}
 	}
 	outer := false
-	for _, m := range errorParts().FindAllStringSubmatch(err.Error(), -1) {
-		part := func(name string) string { return m[errorParts().SubexpIndex(name)] }
+	parts := errorParts()
+	for _, m := range parts.FindAllStringSubmatch(err.Error(), -1) {
+		part := func(name string) string { return m[parts.SubexpIndex(name)] }
 		switch name := part("file"); {
 		case name != "" && sources[name] == "": // something else that looks like a place
 		case name != "":
@@ -49,7 +50,7 @@ func (h *helmChart) templateError(dir git.Path, c *chart.Chart, err error) error
 			}
 		case part("at") != "" && literal(part("at")):
 			say(part("at"))
-		case part("calling") != "":
+		case part("calling") != "" && literal(part("calling")):
 			say("calling " + part("calling"))
 		case part("types") != "":
 			say(part("types"))
