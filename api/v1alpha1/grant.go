@@ -17,7 +17,7 @@ const KindGrant = "Grant"
 // +kubebuilder:resource:scope=Cluster,categories=commitgate
 // +kubebuilder:printcolumn:name=State,type=string,JSONPath=`.status.state`
 // +kubebuilder:printcolumn:name=Uses,type=integer,JSONPath=`.status.uses`
-// +kubebuilder:printcolumn:name=Until,type=date,JSONPath=`.spec.until`
+// +kubebuilder:printcolumn:name=Until,type=string,JSONPath=`.spec.until`
 // +kubebuilder:printcolumn:name=Ticket,type=string,JSONPath=`.spec.ticket`
 // +kubebuilder:printcolumn:name=Message,type=string,JSONPath=`.status.message`,priority=1
 

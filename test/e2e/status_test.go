@@ -97,6 +97,16 @@ func TestStatus(t *testing.T) {
 	refused(t, err)
 	told(t, l, "shop", "Deployment/cart", "Warning NotFromSyncAgent x3", "UPDATE of Deployment shop/cart/scale by "+lab.Carol, cart)
 	told(t, l, "shop", "Namespace/shop", "Warning NotFromSyncAgent", "CREATE of Secret shop/mine by "+lab.Carol)
+	// One exemption is over, another ends one day: the gate's own line says so, and nobody needs to look for it.
+	reconfigure(t, l, "  mode: Enforce", `  mode: Enforce
+  exemptions:
+  - {name: migration, users: [carol@shop.example], kinds: [ConfigMap], reason: until the move is done, expires: "2020-01-01T00:00:00Z"}
+  - {name: scaling, kinds: [Deployment], fields: [spec.replicas], reason: an autoscaler, expires: "2099-12-01T00:00:00Z"}`)
+	column(t, l, "gate", "demo", "EXEMPTIONS", "1, next ends 2099-12-01; 1 ended")
+	told(t, l, "default", "Gate/demo", "ExemptionEnded", "migration")
+	seen, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", "get", "trustedrepositories,gates")
+	check(t, err)
+	t.Log("\n" + seen)
 	out, err := l.Cluster.Kubectl(ctx, l.CarolConfig, "", "get", "events", "--all-namespaces", "--output=yaml")
 	check(t, err)
 	if strings.Contains(out, "canary-7") {
