@@ -155,6 +155,12 @@ func (r *renderer) cached(b *Build, what, digest, extension string) (data []byte
 	return data, ""
 }
 
+// ociLayer is a part of an OCI artifact, in its manifest (OCI image specification, manifest.md).
+type ociLayer struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+}
+
 // The media type of a chart in an OCI artifact (helm, pkg/registry/constants.go).
 const chartLayer = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
@@ -166,20 +172,12 @@ func (r *renderer) packedArtifact(b *Build, at file, what, digest string) (p pac
 		return p, why
 	}
 	var manifest struct {
-		Layers []struct {
-			MediaType string `json:"mediaType"`
-			Digest    string `json:"digest"`
-		} `json:"layers"`
+		Layers []ociLayer `json:"layers"`
 	}
 	if err := json.Unmarshal(text, &manifest); err != nil {
 		return p, fmt.Sprintf("%s: the manifest with digest %s is none: %v", what, digest, err)
 	}
-	i := slices.IndexFunc(manifest.Layers, func(l struct {
-		MediaType string `json:"mediaType"`
-		Digest    string `json:"digest"`
-	}) bool {
-		return l.MediaType == chartLayer
-	})
+	i := slices.IndexFunc(manifest.Layers, func(l ociLayer) bool { return l.MediaType == chartLayer })
 	if i < 0 {
 		return p, fmt.Sprintf("%s: the artifact with digest %s holds no chart", what, digest)
 	}

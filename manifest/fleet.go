@@ -124,9 +124,10 @@ func (u *gitRepoUnit) targets() []fleetTarget {
 	return u.spec.Targets
 }
 
-// chooses tells whether one of the targets is the cluster.
+// chooses tells whether the first of the targets that is the cluster is to be deployed to.
 func chooses(targets []fleetTarget, c v1alpha1.FleetCluster) bool {
-	return slices.ContainsFunc(targets, func(t fleetTarget) bool { return t.matches(c) })
+	i := slices.IndexFunc(targets, func(t fleetTarget) bool { return t.matches(c) })
+	return i >= 0 && !targets[i].DoNotDeploy
 }
 
 // matches tells whether all that a target asks for is true of the cluster; one that asks for nothing matches none.

@@ -247,6 +247,11 @@ spec: {repo: "https://git.example.com/org/infra", branch: main, paths: [apps]}
 ---
 apiVersion: fleet.cattle.io/v1alpha1
 kind: GitRepo
+metadata: {name: paused, namespace: fleet-default}
+spec: {repo: "https://git.example.com/org/infra", branch: main, paths: [apps], targets: [{clusterName: c-1, doNotDeploy: true}, {clusterSelector: {}}]}
+---
+apiVersion: fleet.cattle.io/v1alpha1
+kind: GitRepo
 metadata: {name: dev, namespace: fleet-default}
 spec: {repo: "https://git.example.com/org/infra", branch: main, paths: [apps], targets: [{clusterSelector: {matchExpressions: [{key: env, operator: In, values: [dev]}]}}]}
 -- apps/no/fleet.yaml --
@@ -264,9 +269,10 @@ metadata: {name: b}
 `,
 			want: `
 ConfigMap default/b	infra:apps/yes/b.yaml:1	fleet/dev
-Namespace default	infra:fleet/repos.yaml:16	fleet/dev
-GitRepo.fleet.cattle.io fleet-default/dev	infra:fleet/repos.yaml:16
+Namespace default	infra:fleet/repos.yaml:21	fleet/dev
+GitRepo.fleet.cattle.io fleet-default/dev	infra:fleet/repos.yaml:21
 GitRepo.fleet.cattle.io fleet-default/nobody	infra:fleet/repos.yaml:11
+GitRepo.fleet.cattle.io fleet-default/paused	infra:fleet/repos.yaml:16
 GitRepo.fleet.cattle.io fleet-default/prod	infra:fleet/repos.yaml:1
 GitRepo.fleet.cattle.io fleet-local/local	infra:fleet/repos.yaml:6
 `,
