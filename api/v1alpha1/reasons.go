@@ -44,7 +44,7 @@ const (
 	ReasonNotDeclared Reason = "NotDeclared"
 	// ReasonFieldsDiffer: some field of the object has no reason in Git, or a declared one is missing.
 	ReasonFieldsDiffer Reason = "FieldsDiffer"
-	// ReasonStillDeclared: the sync agent deleted an object that Git still declares.
+	// ReasonStillDeclared: the sync agent or the garbage collector deleted an object that Git still declares, or one that would take such an object along.
 	ReasonStillDeclared Reason = "StillDeclared"
 	// ReasonWrongAgent: the object is declared, but another agent applies it.
 	ReasonWrongAgent Reason = "WrongAgent"
@@ -56,7 +56,7 @@ const (
 	ReasonNotControllersBusiness Reason = "NotControllersBusiness"
 	// ReasonOwnerNotDeclared: a controller made an object whose chain of owners does not end in a declared one.
 	ReasonOwnerNotDeclared Reason = "OwnerNotDeclared"
-	// ReasonNotFromOwner: a controller made an object that does not follow from its owner's template.
+	// ReasonNotFromOwner: a controller made an object that does not follow from its owner's template, or scaled one beyond its autoscaler's bounds.
 	ReasonNotFromOwner Reason = "NotFromOwner"
 	// ReasonOwnIdentity: the gate's own identity asked for a write that the gate never makes.
 	ReasonOwnIdentity Reason = "OwnIdentity"
@@ -84,7 +84,7 @@ const (
 	ReasonStale Reason = "Stale"
 	// ReasonMirrorBehind: the agent may be ahead of the mirror, and the mirror could not be brought up to date in time.
 	ReasonMirrorBehind Reason = "MirrorBehind"
-	// ReasonOwnerUnknown: the owner of a derived object has not been seen yet.
+	// ReasonOwnerUnknown: the owner of a derived object, or the namespace that a controller cleans up, has not been seen yet.
 	ReasonOwnerUnknown Reason = "OwnerUnknown"
 	// ReasonInventoryBehind: a policy compares with objects of the cluster that have not been seen yet.
 	ReasonInventoryBehind Reason = "InventoryBehind"
