@@ -36,7 +36,7 @@ func TestDoctor(t *testing.T) {
 
 	found := examined(t, l, 0, all...)
 	for _, words := range []string{"Kubernetes v1.36", "grants.commitgate.dev", "asks the gate about everything", "issued by what the caBundle holds", "commitgate-guards-itself",
-		"may read what it needs", "away from the API server", "signed by", "5 objects are as they were installed", "flux asked for something"} {
+		"may read what it needs", "away from the API server", "signed by", "7 objects are as they were installed", "flux asked for something"} {
 		if !strings.Contains(found["ok"], words) {
 			t.Errorf("not found well: %q\n%v", words, found)
 		}
@@ -66,7 +66,7 @@ func TestDoctor(t *testing.T) {
 		}
 	}
 	check(t, l.Eventually(ctx, func(ctx context.Context) error { // put back
-		if n, err := l.Gate.Metric(ctx, `gate_registration_objects{state="sound"}`); err != nil || n != "5" {
+		if n, err := l.Gate.Metric(ctx, `gate_registration_objects{state="sound"}`); err != nil || n != "7" {
 			return fmt.Errorf("%q sound (%v)", n, err)
 		}
 		return nil

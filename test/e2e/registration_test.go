@@ -34,8 +34,8 @@ func TestRegistrationIsPutBack(t *testing.T) {
 		t.Helper()
 		check(t, l.Eventually(t.Context(), func(ctx context.Context) error {
 			n, err := l.Gate.Metric(ctx, `gate_registration_objects{state="sound"}`)
-			if err == nil && n != "5" { // the webhook, two policies and their bindings
-				err = fmt.Errorf("%q of 5 objects are sound", n)
+			if err == nil && n != "7" { // the webhook, three policies and their bindings
+				err = fmt.Errorf("%q of 7 objects are sound", n)
 			}
 			return err
 		}))

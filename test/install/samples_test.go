@@ -107,7 +107,7 @@ func TestCommandsOfDocuments(t *testing.T) {
 		name, body, _ := strings.Cut(part, "\n")
 		sections[name] = body
 	}
-	command := regexp.MustCompile(`^(?:commitgate|.* -- /commitgate) ((?:(?:audit|breakglass|policy|trust) )?[a-z]+)(.*)`)
+	command := regexp.MustCompile(`^(?:commitgate|.* -- /commitgate) ((?:(?:audit|breakglass|certificates|policy|trust) )?[a-z]+)(.*)`)
 	for _, file := range []string{"install.md", "operate.md", "runbooks.md"} {
 		document, err := os.ReadFile("../../docs/" + file)
 		if err != nil {
