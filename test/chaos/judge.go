@@ -88,6 +88,9 @@ func (p *phase) judge(e cluster.Event) {
 	verdict, called := e.Annotations[annotation+"verdict"]
 	persisted := e.Response.Code >= 200 && e.Response.Code < 300 && !e.DryRun()
 	switch {
+	case strings.Contains(e.Response.Message, "failed calling webhook"): // also where a first try of the same request was answered
+		t.asked++
+		t.count(whyFailed(e.Response.Message))
 	case e.Response.Code == 429 && called:
 		t.asked++
 		t.notYet++
@@ -100,9 +103,6 @@ func (p *phase) judge(e cluster.Event) {
 	case called:
 		t.asked++
 		t.allowed++
-	case strings.Contains(e.Response.Message, "failed calling webhook"):
-		t.asked++
-		t.count(whyFailed(e.Response.Message))
 	case persisted && known(e) != "" && !leftOut(e):
 		t.unasked = append(t.unasked, objectOf(e))
 		if !p.unregistered {
