@@ -6,7 +6,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# The same flags as in the Makefile: the same commit makes the same bytes.
+# The same flags as in the Makefile (make reproduce).
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$VERSION" -o /commitgate ./cmd/commitgate
 
 FROM gcr.io/distroless/static-debian12:nonroot

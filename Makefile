@@ -60,9 +60,9 @@ generate: ## the custom resources and generated documents, from their Go source
 man: build ## manual pages of every command, into bin/man
 	bin/commitgate man bin/man
 
-# What is released: the same commit makes the same bytes, on any machine with the same Go.
+# What is released is built without paths, times and build ids, so that it can be built again and compared (make reproduce).
 VERSION ?=
-PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+PLATFORMS ?= linux/amd64 linux/arm64
 RELEASE := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
 
 .PHONY: release
