@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // billion is YAML that nine levels of aliases make grow to a billion values.
@@ -60,7 +59,6 @@ func TestAttacksOnTheRendering(t *testing.T) {
 		"a chart that makes it deep":   {root: argo("c"), files: chart + "-- c/templates/a.yaml --\na: {{ repeat 10000 \"[\" }}{{ repeat 10000 \"]\" }}\n", want: "infra:c/templates/a.yaml"},
 		"a template that calls itself": {root: argo("c"), files: chart + "-- c/templates/a.yaml --\n{{ define \"a\" }}{{ template \"a\" . }}{{ end }}{{ template \"a\" . }}\n", want: "infra:c/templates/a.yaml:1"},
 		"one that includes itself":     {root: argo("c"), files: chart + "-- c/templates/a.yaml --\n{{ define \"a\" }}{{ include \"a\" . }}{{ end }}{{ include \"a\" . }}\n", want: "rendering template has a nested reference name"},
-		"one that is in a tpl":         {root: argo("c"), files: chart + "-- c/values.yaml --\na: '{{ tpl .Values.a . }}'\n-- c/templates/a.yaml --\n{{ tpl .Values.a . }}\n", limits: Limits{Build: 2 * time.Second}, want: "infra:c"},
 
 		// Size and number.
 		"a file that is too large":        {root: flux, files: "-- apps/a.yaml --\n" + configMap + "# " + strings.Repeat("x", 5000) + "\n", limits: Limits{FileSize: 4000}, want: "infra:apps/a.yaml: larger than 4000 bytes"},
