@@ -100,11 +100,12 @@ func TestARunawayTemplateIsKilled(t *testing.T) {
 		time     time.Duration
 		want     string
 	}{
-		"loops over lists in loops":         {loop, time.Second, "it took longer"},
-		"text that doubles":                 {`{{ $s := "0123456789abcdef" }}{{ range until 40 }}{{ $s = print $s $s }}{{ end }}{{ len $s }}`, time.Minute, "it took more memory"},
-		"a list that doubles":               {`{{ $l := list 1 2 3 4 }}{{ range until 40 }}{{ $l = concat $l $l }}{{ end }}`, time.Minute, "it took more memory"},
-		"one text of eight gigabytes":       {`{{ indent 8000000000 "x" }}`, time.Minute, "it took more memory"},
-		"a number written in ten gigabytes": {`{{ printf "%10000000000d" 1 }}{{ range until 90000 }}{{ printf "%900000d" 1 }}{{ end }}`, time.Minute, "it took more memory"},
+		"loops over lists in loops":           {loop, time.Second, "it took longer"},
+		"a text that is a template of itself": {`{{ $_ := set .Values "a" "{{ tpl .Values.a . }}" }}{{ tpl .Values.a . }}`, time.Minute, "it took more memory"},
+		"text that doubles":                   {`{{ $s := "0123456789abcdef" }}{{ range until 40 }}{{ $s = print $s $s }}{{ end }}{{ len $s }}`, time.Minute, "it took more memory"},
+		"a list that doubles":                 {`{{ $l := list 1 2 3 4 }}{{ range until 40 }}{{ $l = concat $l $l }}{{ end }}`, time.Minute, "it took more memory"},
+		"one text of eight gigabytes":         {`{{ indent 8000000000 "x" }}`, time.Minute, "it took more memory"},
+		"a number written in ten gigabytes":   {`{{ printf "%10000000000d" 1 }}{{ range until 90000 }}{{ printf "%900000d" 1 }}{{ end }}`, time.Minute, "it took more memory"},
 		"a template that includes itself, each twice": {`{{ define "a" }}{{ include "a" . }}{{ include "a" . }}{{ end }}{{ range until 90000 }}{{ include "b" . }}{{ end }}` +
 			`{{ define "b" }}{{ range until 9000 }}{{ range until 9000 }}{{ include "d" . }}{{ end }}{{ end }}{{ end }}{{ define "d" }}{{ end }}`, 2 * time.Second, "it took longer"},
 		"output without an end": {`{{ range until 90000 }}{{ range $.Values.l }}{{ end }}{{ repeat 700 "0123456789" }}{{ end }}`, time.Minute, "it took more memory"},
