@@ -15,7 +15,7 @@ const module = "github.com/commitgate/commitgate/"
 // layers are the walls of the house, from the words that everybody may use to the programs that use everything. A package
 // may import packages of lower layers, and of its own layer where the order within it says so (from left to right).
 var layers = [][]string{
-	{"git", "api/v1alpha1", "agent"},                                         // words
+	{"git", "api/v1alpha1", "agent", "trace"},                                // words
 	{"signing", "sops", "account", "mirror", "manifest", "worker", "policy"}, // facts
 	{"snapshot", "live", "track"},                                            // truth
 	{"breakglass", "admit"},                                                  // verdict
@@ -45,6 +45,7 @@ var doors = map[string][]string{
 	"github.com/minio/minio-go":           {"audit"},
 	"github.com/jackc/pgx":                {"audit"},
 	"github.com/spf13/cobra":              {"cmd"},
+	"go.opentelemetry.io/otel":            {"trace"},
 }
 
 // silent are packages that must not reach for the network or start programs: the decision and everything that it is made of.

@@ -15,6 +15,7 @@ import (
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/signing"
 	"github.com/commitgate/commitgate/snapshot"
+	"github.com/commitgate/commitgate/trace"
 )
 
 // builder makes snapshots of verified commits: for the loop and for the tools alike.
@@ -26,6 +27,7 @@ type builder struct {
 	engine      manifest.Engine
 	decryption  *manifest.Decryption
 	keep        manifest.Keep // nil keeps nothing
+	tracer      *trace.Tracer // nil is none
 }
 
 // defined are the CRDs of the moment.
@@ -94,7 +96,9 @@ func (b *builder) build(ctx context.Context, prev *built, sources map[string]*so
 		s.moved = prev == nil || prev.Revisions[name] == nil || prev.Revisions[name].Commit.ID != s.revision.Commit.ID
 		parts.Revisions[name] = s.revision
 	}
-	set, err := manifest.Render(ctx, in)
+	rendering, span := b.tracer.Start(ctx, "render")
+	set, err := manifest.Render(rendering, in)
+	span.End(err)
 	if err != nil {
 		return nil, &stageError{StageRender, err}
 	}
@@ -103,7 +107,10 @@ func (b *builder) build(ctx context.Context, prev *built, sources map[string]*so
 	}
 	parts.Types, parts.Rendered = a.types, set
 	out := &built{set: set, entries: a.now, defined: a.defined, put: len(a.put), gone: len(a.gone)}
-	if parts.Policies, out.policies, err = b.compile(ctx, prev, sources); err != nil {
+	compiling, span := b.tracer.Start(ctx, "compile")
+	parts.Policies, out.policies, err = b.compile(compiling, prev, sources)
+	span.End(err)
+	if err != nil {
 		return nil, &stageError{StagePolicy, err}
 	}
 	if prev == nil {

@@ -82,7 +82,10 @@ func (t *Tracker) advance(ctx context.Context) error {
 // fetch visits the Git host and judges what it says.
 func (t *Tracker) fetch(ctx context.Context, r *repository) error {
 	began := t.cfg.Now()
-	tip, err := r.mirror.Fetch(ctx)
+	fetching, span := t.cfg.Tracer.Start(ctx, "fetch")
+	span.Set("git.repository", r.name)
+	tip, err := r.mirror.Fetch(fetching)
+	span.End(err)
 	t.metrics.fetchTime.WithLabelValues(r.name).Observe(t.cfg.Now().Sub(began).Seconds())
 	var rewound *mirror.NotFastForwardError
 	if errors.As(err, &rewound) {
@@ -103,7 +106,12 @@ func (t *Tracker) fetch(ctx context.Context, r *repository) error {
 
 // judge verifies up to a commit that the mirror holds and moves the mirror's floor to what was accepted.
 func (t *Tracker) judge(ctx context.Context, r *repository, tip git.ID) error {
-	accepted, err := r.judge(ctx, tip)
+	verifying, span := t.cfg.Tracer.Start(ctx, "verify")
+	span.Set("git.repository", r.name)
+	span.Set("git.commit", string(tip))
+	accepted, err := r.judge(verifying, tip)
+	span.Count("git.commits", accepted)
+	span.End(err)
 	t.metrics.commits.WithLabelValues(r.name).Add(float64(accepted))
 	if err != nil {
 		r.fetchError = err.Error()

@@ -180,7 +180,9 @@ func bound(why string) string {
 }
 
 // try builds the snapshot, records it and makes it the truth.
-func (t *Tracker) try(ctx context.Context, moved []*repository) error {
+func (t *Tracker) try(ctx context.Context, moved []*repository) (err error) {
+	ctx, span := t.cfg.Tracer.Start(ctx, "publish")
+	defer func() { span.End(err) }()
 	next, err := t.builder.build(ctx, t.current, t.sources(moved, signing.Verified{}), t.cfg.Now())
 	if err != nil {
 		return err

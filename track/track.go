@@ -24,6 +24,7 @@ import (
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/mirror"
 	"github.com/commitgate/commitgate/snapshot"
+	"github.com/commitgate/commitgate/trace"
 )
 
 const (
@@ -66,8 +67,10 @@ type Config struct {
 	Decryption *manifest.Decryption
 	// Observer may be nil.
 	Observer Observer
-	Log      *slog.Logger
-	Now      func() time.Time
+	// Tracer of where the time of a push goes; nil is none.
+	Tracer *trace.Tracer
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // Tracker keeps the truth up to date.
@@ -117,7 +120,7 @@ func New(cfg Config) (*Tracker, error) {
 		return nil, err
 	}
 	t := &Tracker{cfg: cfg, next: newRound(), wake: make(chan struct{}, 1), status: make(map[string]Status)}
-	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions, engine: cfg.Engine, decryption: cfg.Decryption}
+	t.builder = &builder{gate: cfg.Gate, repositories: cfg.Repositories, definitions: cfg.Definitions, engine: cfg.Engine, decryption: cfg.Decryption, tracer: cfg.Tracer}
 	t.metrics = newMetrics(t)
 	t.truth.Store(new(snapshot.Truth))
 	var err error
@@ -322,7 +325,9 @@ func (t *Tracker) round(ctx context.Context, asked bool) error {
 	return r.err
 }
 
-func (t *Tracker) pass(ctx context.Context, asked bool) error {
+func (t *Tracker) pass(ctx context.Context, asked bool) (err error) {
+	ctx, span := t.cfg.Tracer.Start(ctx, "round")
+	defer func() { span.End(err) }()
 	errs := make([]error, len(t.repos))
 	var g errgroup.Group
 	for i, r := range t.repos {

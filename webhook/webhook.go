@@ -20,6 +20,7 @@ import (
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
+	"github.com/commitgate/commitgate/trace"
 )
 
 const (
@@ -86,7 +87,9 @@ type Handler struct {
 	// Digests for records; nil is none.
 	Digests Digests
 	// Teller of what was refused; nil is none.
-	Teller  Teller
+	Teller Teller
+	// Tracer of where the time goes; nil is none.
+	Tracer  *trace.Tracer
 	Metrics *Metrics
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -114,16 +117,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "cannot read the review", http.StatusBadRequest)
 		return
 	}
+	ctx, span := h.Tracer.Start(h.Tracer.Remote(req.Context(), req.Header), "review")
+	defer span.End(nil)
 	r, err := Decode(body)
 	if err != nil {
 		h.Log.Warn("malformed review", "err", err)
 		http.Error(w, "malformed review: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	ctx, cancel := context.WithTimeout(req.Context(), timeout(req))
+	ctx, cancel := context.WithTimeout(ctx, timeout(req))
 	defer cancel()
 
 	d, id := h.Review(ctx, r, start)
+	describe(span, r, d, id)
 	writeAnswer(w, r, d, id, h.Source.Truth())
 }
 
@@ -150,7 +156,7 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 	id := ""
 	if recorded(r, d) {
 		rec := newRecord(r, d, h.Source.Truth(), h.Digests, took)
-		rec, err := h.Audit.Append(ctx, rec)
+		rec, err := h.record(ctx, rec)
 		if err != nil {
 			h.Log.Error("audit record not written: request refused", "reason", v1alpha1.ReasonAuditUnavailable, "err", err)
 			d = admit.Failure(v1alpha1.ReasonAuditUnavailable, "the audit log cannot be written, so nothing may change.\nNext: see /readyz of the gate; free its disk or replace its volume.")
@@ -166,6 +172,44 @@ func (h *Handler) Review(ctx context.Context, r *admit.Request, start time.Time)
 	return d, id
 }
 
+// record makes a record durable.
+func (h *Handler) record(ctx context.Context, rec audit.Record) (audit.Record, error) {
+	ctx, span := h.Tracer.Start(ctx, "record")
+	rec, err := h.Audit.Append(ctx, rec)
+	span.End(err)
+	return rec, err
+}
+
+// describe says on a span what was asked and answered.
+func describe(span *trace.Span, r *admit.Request, d admit.Decision, record string) {
+	if span == nil {
+		return
+	}
+	k := r.Key()
+	span.Set("k8s.operation", string(r.Operation))
+	span.Set("k8s.group", k.Group)
+	span.Set("k8s.kind", k.Kind)
+	span.Set("k8s.namespace", k.Namespace)
+	span.Set("k8s.name", k.Name)
+	span.Set("k8s.subresource", r.Subresource)
+	span.Set("gate.role", string(d.Role))
+	span.Set("gate.outcome", d.Outcome.String())
+	span.Set("gate.verdict", d.Verdict.String())
+	span.Set("gate.reason", string(d.Reason))
+	span.Set("gate.record", record)
+	if d.Entry != nil && d.Entry.Changed != nil {
+		span.Set("git.commit", string(d.Entry.Changed.ID))
+	}
+}
+
+// refresh brings the mirror up to date.
+func (h *Handler) refresh(ctx context.Context) error {
+	ctx, span := h.Tracer.Start(ctx, "refresh")
+	err := h.Source.Refresh(ctx)
+	span.End(err)
+	return err
+}
+
 // judge decides; if the agent may have seen a commit that the mirror has not, the mirror is brought up to date, once, and the
 // request judged again.
 func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
@@ -173,7 +217,7 @@ func (h *Handler) judge(ctx context.Context, r *admit.Request) admit.Decision {
 	if !d.Ahead {
 		return d
 	}
-	switch err := h.Source.Refresh(ctx); {
+	switch err := h.refresh(ctx); {
 	case err != nil && (d.Mode == v1alpha1.ModeWarn || d.Mode == v1alpha1.ModeAudit):
 		h.Log.Warn("fetch on demand", "err", err)
 		return d // the mode lets it pass anyway
@@ -192,7 +236,9 @@ func (h *Handler) decideMutated(ctx context.Context, r *admit.Request) admit.Dec
 	if d.Mutable == nil {
 		return d
 	}
-	learned, err := h.DryRuns.Make(ctx, d.Mutable, r)
+	asking, span := h.Tracer.Start(ctx, "dry-run")
+	learned, err := h.DryRuns.Make(asking, d.Mutable, r)
+	span.End(err)
 	if err != nil {
 		h.Log.Warn("dry-run of a declared object", "object", d.Mutable.Key.String(), "err", err)
 		if d.Outcome == admit.Allow { // the mode lets it pass anyway
@@ -209,6 +255,8 @@ func (h *Handler) decideMutated(ctx context.Context, r *admit.Request) admit.Dec
 // decide asks admit. A defect there is an error of ours, said inside the answer: a broken connection would leave the verdict to
 // the failurePolicy.
 func (h *Handler) decide(ctx context.Context, r *admit.Request) (d admit.Decision) {
+	ctx, span := h.Tracer.Start(ctx, "decide")
+	defer span.End(nil)
 	defer func() {
 		if p := recover(); p != nil {
 			h.Log.Error("defect: request refused", "panic", p, "stack", string(debug.Stack()))

@@ -33,6 +33,7 @@ import (
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/status"
+	"github.com/commitgate/commitgate/trace"
 	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/watch"
 	"github.com/commitgate/commitgate/watchdog"
@@ -44,6 +45,7 @@ const (
 	idleTimeout       = 90 * time.Second // longer than the API server keeps an idle one
 	shutdownTimeout   = 31 * time.Second // more than a webhook's longest time-out
 	heartbeat         = time.Minute      // the longest silence of the audit log
+	tracesWithin      = 3 * time.Second  // a collector that does not answer must not hold up the end
 	definitionsWait   = 5 * time.Second  // without the cluster's CRDs the truth is made all the same, and made anew when they come
 )
 
@@ -80,6 +82,7 @@ type gate struct {
 	ui        *http.Server // nil: switched off
 	certs     *certificates
 	drain     webhook.Drain
+	tracer    *trace.Tracer // nil: nobody asks for traces
 	// drainFor is how long the gate still answers after it said that it ends.
 	drainFor time.Duration
 	listener net.Listener
@@ -96,6 +99,9 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 			g = nil
 		}
 	}()
+	if g.tracer, err = trace.Open(ctx, o.otlpEndpoint, version(), log); err != nil {
+		return g, err
+	}
 	if err := os.MkdirAll(o.data, 0o700); err != nil {
 		return g, err
 	}
@@ -129,7 +135,7 @@ func newGate(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *slo
 	if g.builtin, err = account.NewTypes(nil); err != nil {
 		return g, err
 	}
-	g.base = webhook.Handler{Live: store, Audit: g.audit, Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory, Grants: grants}
+	g.base = webhook.Handler{Live: store, Audit: g.audit, Metrics: webhook.NewMetrics(), Log: log, Now: time.Now, Inventory: inventory, Grants: grants, Tracer: g.tracer}
 	if g.base.Digests, err = g.sealing.digests(o); err != nil {
 		return g, err
 	}
@@ -461,6 +467,11 @@ func (g *gate) close() error {
 	}
 	if g.sealing != nil {
 		errs = append(errs, g.sealing.close())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), tracesWithin)
+	defer cancel()
+	if err := g.tracer.Close(ctx); err != nil {
+		g.log.Warn("the last traces were not sent", "err", err)
 	}
 	return errors.Join(errs...)
 }

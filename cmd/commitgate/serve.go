@@ -34,6 +34,7 @@ type serveOptions struct {
 	scanLease           string
 	hookSecrets         []string
 	uiListen            string
+	otlpEndpoint        string
 	uiHosts             []string
 	logLevel, logFormat string
 	audit               auditOptions
@@ -77,6 +78,7 @@ on /review. Health (/livez, /readyz), metrics (/metrics) and what the gate says 
 	f.StringArrayVar(&o.hookSecrets, "hook-secret", nil, "file with the secret of a Git host's push hooks, taken on /hook of the probe address; may be repeated to rotate")
 	f.StringVar(&o.uiListen, "ui-listen", "", "address for the read-only web view, such as 127.0.0.1:8081, reached by kubectl port-forward; it has no log-in of its own (\"\" is none)")
 	f.StringSliceVar(&o.uiHosts, "ui-host", nil, "further names by which browsers may ask for the web view, beside localhost")
+	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", "", "URL of an OpenTelemetry collector for traces (OTLP over HTTP), such as http://collector:4318; the standard OTEL_EXPORTER_OTLP_* variables hold, too (none is no traces)")
 	o.audit.flags(f)
 	o.registration.flags(f)
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

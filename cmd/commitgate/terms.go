@@ -58,7 +58,7 @@ func (g *gate) openTracker(cfg *v1alpha1.Config, dir string, observer track.Obse
 		Mirror: func(repository string) mirror.Options { return reach[repository] },
 		Gate:   cfg.Gate.Spec, Repositories: cfg.Repositories, Dir: dir,
 		CacheKey: g.cacheKey, Definitions: g.defined, Observer: observer, Log: g.log, Now: time.Now,
-		Engine: g.engine, Decryption: decryption,
+		Engine: g.engine, Decryption: decryption, Tracer: g.tracer,
 	})
 }
 
