@@ -20,6 +20,8 @@ type Manifests struct {
 	Webhooks []*admissionv1.ValidatingWebhookConfiguration
 	Policies []*admissionv1.ValidatingAdmissionPolicy
 	Bindings []*admissionv1.ValidatingAdmissionPolicyBinding
+	// Left names the policies that Static could not make static.
+	Left []string
 }
 
 // Read takes the manifests out of a stream of YAML documents, such as the output of helm template or kubectl kustomize. What is no webhook
@@ -59,7 +61,8 @@ func read[T any](document string, into []*T) ([]*T, error) {
 }
 
 // Static turns manifests into the form that an API server reads from its disk: names end in .static.k8s.io, and the webhook is asked at an address (https,
-// without a Service, which the API server might not know yet), by an authority in PEM.
+// without a Service, which the API server might not know yet), by an authority in PEM. A policy with parameters cannot be static, which would need the
+// API: it is Left, and has to be installed beside.
 func Static(m *Manifests, address string, ca []byte) (*Manifests, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -84,7 +87,8 @@ func Static(m *Manifests, address string, ca []byte) (*Manifests, error) {
 	}
 	for _, p := range m.Policies {
 		if p.Spec.ParamKind != nil {
-			return nil, fmt.Errorf("policy %s has parameters, which a static one may not", p.Name)
+			out.Left = append(out.Left, p.Name)
+			continue
 		}
 		p = p.DeepCopy()
 		p.ObjectMeta = static(p.Name)
@@ -92,7 +96,7 @@ func Static(m *Manifests, address string, ca []byte) (*Manifests, error) {
 	}
 	for _, b := range m.Bindings {
 		if b.Spec.ParamRef != nil {
-			return nil, fmt.Errorf("binding %s has parameters, which a static one may not", b.Name)
+			continue
 		}
 		b = b.DeepCopy()
 		b.ObjectMeta = static(b.Name)

@@ -47,6 +47,9 @@ DIR/admission.yaml is for --admission-control-config-file.`,
 			if manifests, err = guard.Static(manifests, address, bundle); err != nil {
 				return usage("%w", err)
 			}
+			for _, name := range manifests.Left {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s has parameters, which no file can have: leave it installed\n", name)
+			}
 			files, err := manifests.Files(dir)
 			if err != nil {
 				return usage("--dir: %w", err)

@@ -224,6 +224,7 @@ spec:
 - system:serviceaccount:kube-system:attachdetach-controller
 - system:serviceaccount:kube-system:bootstrap-signer
 - system:serviceaccount:kube-system:certificate-controller
+- system:serviceaccount:kube-system:cloud-controller-manager
 - system:serviceaccount:kube-system:cloud-node-controller
 - system:serviceaccount:kube-system:cloud-node-lifecycle-controller
 - system:serviceaccount:kube-system:clusterrole-aggregation-controller
