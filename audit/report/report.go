@@ -68,6 +68,7 @@ type event struct {
 	Time          time.Time
 	Type, Message string
 	Severity, Log string
+	by            string // who did it
 }
 
 // grant is one emergency.
@@ -336,7 +337,33 @@ func (c *Counter) started(r *audit.Record) {
 }
 
 func (c *Counter) gap(r *audit.Record, severity, what string) {
-	c.gaps = list(c, "gaps", c.gaps, event{Time: r.Time, Type: string(r.Type), Message: clean(what), Severity: clean(severity), Log: logOf(r)})
+	e := event{Time: r.Time, Type: string(r.Type), Message: clean(what), Severity: clean(severity), Log: logOf(r), by: user(r)}
+	if len(c.gaps) >= maxRows {
+		c.makeRoom(e.by)
+	}
+	c.gaps = list(c, "gaps", c.gaps, e)
+}
+
+// makeRoom takes the last row from whoever has the most in a full list of gaps, if somebody else has fewer: who does much behind the gate's back must not
+// hide what another did once.
+func (c *Counter) makeRoom(by string) {
+	rows := map[string]int{}
+	most := by
+	for _, e := range c.gaps {
+		if rows[e.by]++; rows[e.by] > rows[most] {
+			most = e.by
+		}
+	}
+	if rows[most] <= rows[by]+1 {
+		return
+	}
+	for i := len(c.gaps) - 1; i >= 0; i-- {
+		if c.gaps[i].by == most {
+			c.gaps = slices.Delete(c.gaps, i, i+1)
+			c.cut["gaps"]++
+			return
+		}
+	}
 }
 
 // list appends while there is room, and counts what has none.

@@ -187,3 +187,24 @@ func TestManyNamesAndManyDaysStayWithinBounds(t *testing.T) {
 		t.Errorf("%d rows, %d cut", len(c.listed), c.cut["changes"])
 	}
 }
+
+// Whoever does much behind the gate's back, to hide what matters in a full list, does not.
+func TestAFloodOfFindingsHidesNobody(t *testing.T) {
+	c := New()
+	find := func(user, name string) {
+		c.Add(&audit.Record{
+			Type: audit.TypeFinding, Time: time.Now(), Actor: &audit.Actor{Username: user}, Writer: &audit.Writer{Log: "gate-0"}, Outcome: &audit.Outcome{State: "Undecided"},
+			Event: &audit.Event{Message: "nobody judged it", Details: map[string]string{"kind": "Undecided", "severity": "critical", "verb": "create", "object": "pods shop/" + name}},
+		})
+	}
+	for i := range 2 * maxRows {
+		find("flood", fmt.Sprintf("pod-%d", i))
+	}
+	find("root", "shadow")
+	if len(c.gaps) != maxRows || c.cut["gaps"] != maxRows+1 {
+		t.Errorf("%d rows, %d cut", len(c.gaps), c.cut["gaps"])
+	}
+	if last := c.gaps[len(c.gaps)-1]; !strings.Contains(last.Message, "shop/shadow by root") {
+		t.Errorf("what root did is not listed: %+v", last)
+	}
+}
