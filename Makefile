@@ -62,7 +62,7 @@ man: build ## manual pages of every command, into bin/man
 
 # What is released is built without paths, times and build ids, so that it can be built again and compared (make reproduce).
 VERSION ?=
-PLATFORMS ?= linux/amd64 linux/arm64
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 RELEASE := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
 
 .PHONY: release
