@@ -19,7 +19,7 @@ Package [github.com/commitgate/commitgate/trace] is the one door to OpenTelemetr
 
 Package [github.com/commitgate/commitgate/signing] answers who signed a commit, and whether that was enough here. Only it can make a
 signing.Verified, and everything that is believed is loaded from one. Package [github.com/commitgate/commitgate/mirror] brings commits here and
-trusts nothing; its githubapp gets tokens for a GitHub App. Package [github.com/commitgate/commitgate/sops] opens files that SOPS encrypted, with keys that are at hand.
+trusts nothing; its wire speaks Git's protocol, its objects reads Git's files, and its githubapp gets tokens for a GitHub App. Package [github.com/commitgate/commitgate/sops] opens files that SOPS encrypted, with keys that are at hand.
 Package [github.com/commitgate/commitgate/manifest] turns a verified tree into declared objects, hermetically; package
 [github.com/commitgate/commitgate/worker] does in a child process what of that could run away.
 Package [github.com/commitgate/commitgate/account] is the heart: it gives every leaf field of a change exactly one reason, with the code that the API
@@ -40,7 +40,9 @@ it cannot know it says, and whoever can fetch does.
 # Memory
 
 Package [github.com/commitgate/commitgate/audit] writes one record per decision before the decision leaves, and lets others verify them. What
-records name by digest, signer lists and policies, is kept by audit/exhibit.
+records name by digest, signer lists and policies, is kept by audit/exhibit. audit/seal signs the log's Merkle tree and has the other replicas cosign it,
+audit/outcome joins the API server's own audit stream, audit/ship copies the log elsewhere; audit/export, audit/report, audit/evidence and audit/attest make
+what an auditor is given.
 
 # Edges
 
