@@ -22,10 +22,48 @@ func ParseRecord(line []byte) (Record, error) {
 	return r, err
 }
 
+// Parser reads one record after another into the same memory, for those who look at each once and keep nothing of it. The zero
+// value is ready. A Parser is for one goroutine.
+type Parser struct {
+	record Record
+	rooms  []room
+}
+
+// room is the memory of one part of a record: each part has a type of its own.
+type room struct {
+	is   reflect.Type
+	part reflect.Value // a pointer
+}
+
+// Parse reads the record of a line as ParseRecord does. The record is valid until the next call; whoever keeps a text of it keeps the whole line.
+func (p *Parser) Parse(line []byte) (*Record, error) {
+	v := reflect.ValueOf(&p.record).Elem()
+	if p.rooms == nil {
+		for _, f := range v.Fields() {
+			if f.Kind() == reflect.Pointer {
+				p.rooms = append(p.rooms, room{f.Type(), reflect.New(f.Type().Elem())})
+			}
+		}
+	}
+	p.record = Record{}
+	d := decoder{text: line, rooms: p.rooms}
+	if utf8.Valid(line) {
+		d.copied = string(line)
+	}
+	if d.value(v) && d.at == len(line) {
+		return &p.record, nil
+	}
+	p.record = Record{}
+	err := json.Unmarshal(line, &p.record)
+	return &p.record, err
+}
+
 // decoder reads canonical JSON into the types of a record. Where it is not sure to do what encoding/json does, it says no.
 type decoder struct {
-	text []byte
-	at   int
+	text   []byte
+	at     int
+	copied string // text, if it is UTF-8 and the record's texts may be parts of it: one copy in place of dozens
+	rooms  []room // for the parts of the record; where there is none, memory is allocated
 }
 
 // next takes one byte if it is this one.
@@ -54,7 +92,7 @@ func (d *decoder) value(v reflect.Value) bool {
 		}
 		return d.object(v)
 	case reflect.Pointer:
-		v.Set(reflect.New(v.Type().Elem()))
+		v.Set(d.room(v.Type()))
 		return d.value(v.Elem())
 	case reflect.String:
 		s, ok := d.string()
@@ -77,6 +115,17 @@ func (d *decoder) value(v reflect.Value) bool {
 		return err == nil
 	}
 	return false
+}
+
+// room returns a pointer of this type to a zero value.
+func (d *decoder) room(t reflect.Type) reflect.Value {
+	for _, r := range d.rooms {
+		if r.is == t {
+			r.part.Elem().SetZero()
+			return r.part
+		}
+	}
+	return reflect.New(t.Elem())
 }
 
 // object reads the members of a struct. They stand in the order of their names, each once.
@@ -164,24 +213,26 @@ func (d *decoder) plain() ([]byte, bool) {
 	if !d.next('"') {
 		return nil, false
 	}
-	end := bytes.IndexByte(d.text[d.at:], '"')
-	if end < 0 {
-		return nil, false
-	}
-	s := d.text[d.at : d.at+end]
-	for _, c := range s {
-		if c < ' ' || c == '\\' {
+	for i, c := range d.text[d.at:] {
+		switch {
+		case c == '"':
+			s := d.text[d.at : d.at+i]
+			d.at += i + 1
+			return s, true
+		case c < ' ' || c == '\\':
 			return nil, false
 		}
 	}
-	d.at += end + 1
-	return s, true
+	return nil, false
 }
 
 // string takes a text.
 func (d *decoder) string() (string, bool) {
 	start := d.at
 	if s, ok := d.plain(); ok {
+		if d.copied != "" {
+			return d.copied[start+1 : start+1+len(s)], true
+		}
 		return string(s), utf8.Valid(s)
 	}
 	d.at = start

@@ -39,6 +39,23 @@ func sameAsJSON(t *testing.T, line []byte) {
 	}
 }
 
+func TestAParserForgetsTheRecordBefore(t *testing.T) {
+	r := full()
+	everything := newDraft(&r).line(nil, &r)
+	var p Parser
+	for _, line := range []string{
+		string(everything[:len(everything)-1]), `{"seq":1}`, `{"actor":{"role":"agent","username":"x"},"seq":2}`, `{"actor":{"username":"y"},"origin":{},"seq":3}`, `{ "seq":4}`,
+		`{"event":{"message":"z"},"seq":"not a number"}`, `{"event":{"details":{"a":"b"},"message":"z"}}`, `{"event":{"message":"z"}}`,
+		"{\"event\":{\"message\":\"\xff\"}}", "{\"event\":{\"message\":\"ä\"}}",
+	} {
+		want, wantErr := ParseRecord([]byte(line))
+		have, err := p.Parse([]byte(line))
+		if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(*have, want) {
+			t.Errorf("%s:\n%+v, %v\nwant %+v, %v", line, have, err, want, wantErr)
+		}
+	}
+}
+
 func FuzzParseRecord(f *testing.F) {
 	r := full()
 	line, err := json.Marshal(r)
@@ -64,6 +81,14 @@ func BenchmarkParseRecord(b *testing.B) {
 	b.Run("quick", func(b *testing.B) {
 		for b.Loop() {
 			if _, err := ParseRecord(line); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("into the same memory", func(b *testing.B) {
+		var p Parser
+		for b.Loop() {
+			if _, err := p.Parse(line); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -141,12 +141,22 @@ func cell(out []byte, s string) []byte {
 	if strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
 		s = "'" + s
 	}
-	if !strings.ContainsAny(s, "\",\r\n") {
+	if !mustBeQuoted(s) {
 		return append(out, s...)
 	}
 	out = append(out, '"')
 	out = append(out, strings.ReplaceAll(s, `"`, `""`)...)
 	return append(out, '"')
+}
+
+// mustBeQuoted tells whether RFC 4180 wants quotes around s.
+func mustBeQuoted(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c == '"' || c == ',' || c == '\r' || c == '\n' {
+			return true
+		}
+	}
+	return false
 }
 
 // Trailer implements Format.

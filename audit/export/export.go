@@ -84,7 +84,7 @@ var (
 type Format interface {
 	// Header begins the export.
 	Header(w io.Writer) error
-	// Record appends one record, given as its line and decoded, to out. It returns ErrLeftOut for a record that the
+	// Record appends one record, given as its line and decoded, to out; both are valid until it returns. It returns ErrLeftOut for a record that the
 	// format has no form for: such a record is not counted.
 	Record(out []byte, line []byte, r *audit.Record) ([]byte, error)
 	// Trailer ends the export.
@@ -266,6 +266,13 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool, out []byte)
 	if keep || !filter.All() {
 		raw = nil
 	}
+	parse := new(audit.Parser).Parse
+	if keep { // a record outlives its line
+		parse = func(line []byte) (*audit.Record, error) {
+			r, err := audit.ParseRecord(line)
+			return &r, err
+		}
+	}
 	for _, line := range c.lines {
 		if c.origin != "" && (raw != nil || !filter.MayMatch(line)) {
 			if res.err = c.skim(&res, line, raw); res.err != nil {
@@ -273,7 +280,7 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool, out []byte)
 			}
 			continue
 		}
-		r, err := audit.ParseRecord(line)
+		r, err := parse(line)
 		if err != nil {
 			res.err = err
 			return res
@@ -283,10 +290,10 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool, out []byte)
 			res.ranges[r.Writer.Log] = here.join(res.ranges[r.Writer.Log])
 		}
 		res.stats.Read++
-		if !filter.Matches(&r) {
+		if !filter.Matches(r) {
 			continue
 		}
-		out, err := format.Record(res.out, line, &r)
+		out, err := format.Record(res.out, line, r)
 		if errors.Is(err, ErrLeftOut) {
 			continue
 		}
@@ -298,7 +305,7 @@ func (c chunk) format(filter audit.Filter, format Format, keep bool, out []byte)
 		at := r.Time
 		res.stats.add(Trailer{Count: 1, First: r.Seq, Last: r.Seq, From: &at, To: &at})
 		if keep {
-			res.records = append(res.records, r)
+			res.records = append(res.records, *r)
 		}
 	}
 	return res
