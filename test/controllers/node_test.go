@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,6 +26,7 @@ type machine struct {
 	*gate
 	admin, scheduler, kubelet kubernetes.Interface
 	seen                      map[types.UID]bool // pods whose token was asked for
+	renewed                   time.Time          // when the node's lease was
 }
 
 // startMachine registers the node and works until the test ends.
@@ -63,29 +65,60 @@ func (g *gate) startMachine() *machine {
 func (m *machine) join() {
 	m.t.Helper()
 	ctx := m.t.Context()
-	n, err := m.kubelet.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node, Labels: map[string]string{"kubernetes.io/hostname": node}}}, metav1.CreateOptions{})
+	_, err := m.kubelet.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node, Labels: map[string]string{"kubernetes.io/hostname": node}}}, metav1.CreateOptions{})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.eventually("the node is ready", func() error { // a controller taints it in the meantime
-		if n, err = m.admin.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{}); err != nil {
-			return err
-		}
-		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(), Reason: "KubeletReady"}}
-		_, err := m.kubelet.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{})
-		return err
-	})
 	holder, seconds, now := node, int32(40), metav1.NowMicro()
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node, Namespace: "kube-node-lease"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &now}}
 	if _, err := m.kubelet.CoordinationV1().Leases("kube-node-lease").Create(ctx, lease, metav1.CreateOptions{}); err != nil {
 		m.t.Fatal(err)
 	}
+	m.eventually("the node is ready", func() error { return m.ready(ctx) }) // a controller taints it in the meantime
 	if _, err := m.kubelet.StorageV1().CSINodes().Create(ctx, &storagev1.CSINode{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{}); err != nil {
 		m.t.Fatal(err)
 	}
 }
 
+// alive says so every ten seconds, as a kubelet does: the controllers take a node for lost that is silent for fifty, and its pods for unready.
+func (m *machine) alive(ctx context.Context) error {
+	if time.Since(m.renewed) < 10*time.Second {
+		return nil
+	}
+	lease, err := m.kubelet.CoordinationV1().Leases("kube-node-lease").Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	now := metav1.NowMicro()
+	lease.Spec.RenewTime = &now
+	if _, err := m.kubelet.CoordinationV1().Leases("kube-node-lease").Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	m.renewed = now.Time
+	return m.ready(ctx)
+}
+
+// ready puts the node's condition right if it is not.
+func (m *machine) ready(ctx context.Context) error {
+	n, err := m.kubelet.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	isReady := func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}
+	if slices.ContainsFunc(n.Status.Conditions, isReady) {
+		return nil
+	}
+	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now(), Reason: "KubeletReady"}}
+	_, err = m.kubelet.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{})
+	return err
+}
+
 func (m *machine) work(ctx context.Context) {
+	if err := m.alive(ctx); err != nil && ctx.Err() == nil {
+		m.t.Logf("node: %v", err)
+	}
 	pods, err := m.admin.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return // the cluster ends before the machine does
@@ -110,7 +143,7 @@ func (m *machine) next(ctx context.Context, pod *corev1.Pod) error {
 		now := metav1.NewPreconditionDeleteOptions(string(pod.UID))
 		now.GracePeriodSeconds = new(int64)
 		return pods.Delete(ctx, pod.Name, *now)
-	case pod.Status.Phase == corev1.PodPending:
+	case pod.Status.Phase == corev1.PodPending, pod.Status.Phase == corev1.PodRunning && !isPodReady(pod): // or somebody else called it unready
 		if err := m.token(ctx, pod); err != nil {
 			return err
 		}
@@ -119,6 +152,10 @@ func (m *machine) next(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	return nil
+}
+
+func isPodReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
 }
 
 // token asks for what the kubelet mounts: a token of the pod's own account, bound to the pod.
@@ -137,7 +174,10 @@ func (m *machine) token(ctx context.Context, pod *corev1.Pod) error {
 
 func (m *machine) running(pod *corev1.Pod) corev1.PodStatus {
 	now := metav1.Now()
-	s := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &now, PodIP: fmt.Sprintf("10.1.0.%d", len(m.seen)%250+1)}
+	s := corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &now, PodIP: pod.Status.PodIP}
+	if s.PodIP == "" {
+		s.PodIP = fmt.Sprintf("10.1.0.%d", len(m.seen)%250+1)
+	}
 	s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
 	ready := corev1.ConditionTrue
 	state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}}
