@@ -5,7 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"math"
+	"slices"
+	"strconv"
 )
 
 // Sealed are keyed digests of values that Git holds encrypted and that were decrypted when they were rendered: with them a live value
@@ -77,4 +80,28 @@ func (w *walk) agrees(v any, with sealedLeaf) bool {
 		made = sealer.Bytes(b)
 	}
 	return hmac.Equal(made[:], with.seal[:])
+}
+
+// With holds the seals of both. They must be of one Sealer.
+func (s Sealed) With(more Sealed) Sealed {
+	switch {
+	case s.sealer == nil:
+		return more
+	case more.sealer == nil:
+		return s
+	}
+	seals := maps.Clone(s.seals)
+	maps.Copy(seals, more.seals)
+	return Sealed{s.sealer, seals}
+}
+
+// Digest changes with what is sealed. It is of this process alone, as the seals are.
+func (s Sealed) Digest() [sha256.Size]byte {
+	digest := sha256.New()
+	for _, text := range slices.Sorted(maps.Keys(s.seals)) {
+		seal := s.seals[text]
+		digest.Write(strconv.AppendQuote(nil, text))
+		digest.Write(seal[:])
+	}
+	return [sha256.Size]byte(digest.Sum(nil))
 }

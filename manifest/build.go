@@ -143,10 +143,7 @@ func (r *renderer) build(u unit) (*Build, error) {
 			return old, nil
 		}
 	}
-	b := &Build{
-		Owner: a.owner, Part: a.part, Declared: a.at, id: a.id(), spec: a.spec, taken: taken,
-		inputs: map[file]git.ID{}, files: map[file]*parsed{}, rendered: map[file]*rendered{},
-	}
+	b := newBuild(r, u)
 	if err := u.read(r, b); err != nil {
 		if errors.Is(err, errReported) {
 			r.dress(u, b) // for what is wrong with the rest
@@ -160,6 +157,14 @@ func (r *renderer) build(u unit) (*Build, error) {
 		}
 	}
 	return r.dress(u, b), nil
+}
+
+func newBuild(r *renderer, u unit) *Build {
+	a := u.about()
+	return &Build{
+		Owner: a.owner, Part: a.part, Declared: a.at, id: a.id(), spec: a.spec, taken: u.taken(r),
+		inputs: map[file]git.ID{}, files: map[file]*parsed{}, rendered: map[file]*rendered{},
+	}
 }
 
 // same compares places; their inputs are the build's.

@@ -196,17 +196,21 @@ func (r *renderer) helmPacked(b *Build, p packedChart, o helmOptions) error {
 	o = r.tell(o)
 	tree := overlay{emptyFolder{}, map[string][]byte{string(p.file()): p.data}}
 	at := file{p.at.repository, p.at.path + "/" + p.file()} // one file may lock several charts of a build
-	return r.renderFolder(b, folderJob{at: at, with: digestOptions(o), render: func(_ fs.FS, made *rendered) ([]git.Path, *answer, error) {
-		a, err := r.do(tree, p.file(), job{Helm: &helmJob{p.file(), o}})
-		if err != nil {
-			return nil, nil, r.refuseHere(Source{Repository: p.at.repository, Path: p.at.path}, "chart "+p.digest+": ", err)
+	return r.renderFolder(b, folderJob{at: at, with: digestHidden(b, o), render: func(_ fs.FS, made *rendered) ([]git.Path, *answer, error) {
+		_, keep, err := r.renderChart(b, tree, p.file(), o, made, func(err error) error {
+			return r.refuseHere(Source{Repository: p.at.repository, Path: p.at.path}, "chart "+p.digest+": ", err)
+		})
+		inputs := []git.Path{p.at.path}
+		for _, doc := range made.docs {
+			doc.path, doc.line, doc.inputs = p.at.path, 0, inputs
 		}
-		for i := range a.Docs {
-			a.Docs[i].Path, a.Docs[i].Line = p.at.path, 0
+		if keep != nil {
+			keep.Inputs = inputs
+			for i := range keep.Docs {
+				keep.Docs[i].Path, keep.Docs[i].Line = p.at.path, 0
+			}
 		}
-		a.Inputs = []git.Path{p.at.path}
-		made.docs = a.documents(a.Inputs)
-		return a.Inputs, a, nil
+		return inputs, keep, err
 	}})
 }
 

@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"helm.sh/helm/v4/pkg/chart/common"
-
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/git"
 )
@@ -90,7 +88,7 @@ func (u *bundleUnit) taken(r *renderer) string {
 	digest := sha256.New()
 	for _, from := range u.valuesFrom() {
 		if o := r.values[from.key]; o != nil {
-			fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Opaque}))
+			digestEntries(digest, o)
 		}
 	}
 	if u.charts(r) {
@@ -177,43 +175,31 @@ func (u *bundleUnit) readPacked(r *renderer, b *Build, h fleetHelm) error {
 	if why != "" {
 		return u.unfollow(b, "%s", why)
 	}
-	o, err := u.options(r)
-	if err != nil {
+	o, followed, err := u.options(r, b)
+	if err != nil || !followed {
 		return err
 	}
 	return r.helmPacked(b, p, o)
 }
 
 func (u *bundleUnit) helm(r *renderer, b *Build, at file) error {
-	o, err := u.options(r)
-	if err != nil {
+	o, followed, err := u.options(r, b)
+	if err != nil || !followed {
 		return err
 	}
 	return r.helm(b, at, o)
 }
 
-// options are what the release gives to its chart.
-func (u *bundleUnit) options(r *renderer) (helmOptions, error) {
-	values := u.bundle.Options.Helm.Values
+// options are what the release gives to its chart. False: it is not followed.
+func (u *bundleUnit) options(r *renderer, b *Build) (helmOptions, bool, error) {
+	o := helmOptions{Release: u.release, Namespace: u.namespace, CRDs: true}
+	var refs []valuesRef
 	for _, from := range u.valuesFrom() {
-		o := r.values[from.key]
-		if len(o.Opaque) > 0 {
-			r.problem(u.self.at, "%s takes values from %s, which Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
-			return helmOptions{}, errReported
-		}
-		data, ok := valuesOf(o)[from.name]
-		if !ok {
-			r.problem(u.self.at, "%s takes values from %s, which has no key %s", u.self.name(), o.Key, from.name)
-			return helmOptions{}, errReported
-		}
-		more, err := common.ReadValues([]byte(data))
-		if err != nil {
-			r.problem(o.Source, "%s: the values are not YAML: %v", o.Key, err)
-			return helmOptions{}, errReported
-		}
-		values = mergeValues(values, more)
+		refs = append(refs, valuesRef{from: from.key, entry: from.name})
 	}
-	return helmOptions{Release: u.release, Namespace: u.namespace, Values: deepCopy(values), CRDs: true}, nil
+	values := &releaseValues{layers: []valuesLayer{{values: u.bundle.Options.Helm.Values}}}
+	followed, err := r.giveValues(&u.self, b, u.self.at, values, refs, &o)
+	return o, followed, err
 }
 
 // kustomizeChart lets the kustomization of the bundle have what the chart made, as its first resource; not what stands in crds/.
@@ -261,7 +247,7 @@ func (u *bundleUnit) kustomizeChart(r *renderer, b *Build, kustomization git.Pat
 		copied.path, copied.line = kustomization, 0
 		for _, was := range before {
 			if identity(was.content) == identity(doc.content) {
-				copied.path, copied.opaque = was.path, ofAnyItem(was.opaque)
+				copied.path, copied.opaque, copied.sealed = was.path, ofAnyItem(was.opaque), was.sealed
 				copied.inputs = slices.Concat(doc.inputs, was.inputs)
 			}
 		}

@@ -242,8 +242,11 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 	if err != nil {
 		return err
 	}
-	vars, err := r.substitute(u, b)
-	if err != nil || !b.decrypts {
+	vars, err := u.variables(r)
+	if err != nil {
+		return err
+	}
+	if err := r.substitute(u, b, vars); err != nil || !b.decrypts {
 		return err
 	}
 	return r.unseal(b, vars)

@@ -30,13 +30,10 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 		files[string(p.file())] = p.data
 	}
 	o = r.tell(o)
-	return r.renderFolder(b, folderJob{at: at, with: digestOptions(o), files: files, render: func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
-		a, err := r.do(tree, at.path, job{Helm: &helmJob{at.path, o}})
-		if err != nil {
-			return nil, nil, r.refuse(Source{Repository: at.repository, Path: at.path}, err)
-		}
-		made.docs = a.documents(a.Inputs)
-		return a.Inputs, a, nil
+	return r.renderFolder(b, folderJob{at: at, with: digestHidden(b, o), files: files, render: func(tree fs.FS, made *rendered) ([]git.Path, *answer, error) {
+		return r.renderChart(b, tree, at.path, o, made, func(err error) error {
+			return r.refuse(Source{Repository: at.repository, Path: at.path}, err)
+		})
 	}})
 }
 

@@ -39,6 +39,8 @@ type helmOptions struct {
 	Build string
 	// Packed are the packed charts that the chart depends on and does not hold, by name, as files of the tree.
 	Packed map[string]git.Path
+
+	hidden *releaseValues // in the place of Values, where some of them are hidden; it stays in this process
 }
 
 // helmTemplate renders a chart of the tree as `helm template` does, without a cluster: lookup finds nothing. What a chart makes up anew each time

@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"strings"
 
-	"helm.sh/helm/v4/pkg/chart/common"
-	"helm.sh/helm/v4/pkg/strvals"
-
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
@@ -73,6 +70,7 @@ type helmValuesFrom struct {
 	fluxValues
 	ValuesKey  string `json:"valuesKey,omitempty"`
 	TargetPath string `json:"targetPath,omitempty"`
+	Literal    bool   `json:"literal,omitempty"`
 }
 
 // helmUnit is a Flux HelmRelease.
@@ -170,7 +168,7 @@ func (u *helmUnit) taken(r *renderer) string {
 	}
 	for _, from := range u.spec.ValuesFrom {
 		if o := r.values[u.self.valuesKey(from.fluxValues)]; o != nil {
-			fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Opaque}))
+			digestEntries(digest, o)
 		}
 	}
 	fmt.Fprintf(digest, "%q %q\n", r.in.Gate.Kubernetes, r.declaredVersions())
@@ -199,7 +197,8 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 		return errReported
 	}
 	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
-	if o.Values, err = u.values(r); err != nil {
+	followed, err := u.values(r, b, &o)
+	if err != nil || !followed {
 		return err
 	}
 	if o.ChartValues, err = u.chartValues(r, b, at, chart); err != nil {
@@ -237,7 +236,8 @@ func (u *helmUnit) readPacked(r *renderer, b *Build, s *source, from sourceKey, 
 		return r.unfollow(&u.self, b, "%s: %s", from, why)
 	}
 	b.Repository, b.Path, b.shaped = p.at.repository, p.at.path, true
-	if o.Values, err = u.values(r); err != nil {
+	followed, err := u.values(r, b, &o)
+	if err != nil || !followed {
 		return err
 	}
 	if err := r.helmPacked(b, p, o); err != nil {
@@ -284,41 +284,13 @@ func (u *helmUnit) chartValues(r *renderer, b *Build, at file, c fluxChart) (map
 	return merged, nil
 }
 
-// values are those of the ConfigMaps and Secrets in their order, and over them those of the release itself.
-func (u *helmUnit) values(r *renderer) (map[string]any, error) {
-	merged := map[string]any{}
+// values are those of the ConfigMaps and Secrets in their order, and over them those of the release itself. False: it is not followed.
+func (u *helmUnit) values(r *renderer, b *Build, o *helmOptions) (bool, error) {
+	var refs []valuesRef
 	for _, from := range u.spec.ValuesFrom {
-		o := r.values[u.self.valuesKey(from.fluxValues)]
-		if o == nil {
-			continue // optional: see waits
-		}
-		if len(o.Opaque) > 0 {
-			r.problem(u.self.at, "%s takes values from %s, which Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
-			return nil, errReported
-		}
-		data, ok := valuesOf(o)[cmp.Or(from.ValuesKey, "values.yaml")]
-		if !ok {
-			if from.Optional {
-				continue
-			}
-			r.problem(u.self.at, "%s takes values from %s, which has no key %s", u.self.name(), o.Key, cmp.Or(from.ValuesKey, "values.yaml"))
-			return nil, errReported
-		}
-		if from.TargetPath != "" {
-			if err := strvals.ParseInto(from.TargetPath+"="+data, merged); err != nil {
-				r.problem(u.self.at, "%s: valuesFrom %s: %v", u.self.name(), o.Key, err)
-				return nil, errReported
-			}
-			continue
-		}
-		values, err := common.ReadValues([]byte(data))
-		if err != nil {
-			r.problem(o.Source, "%s: the values are not YAML: %v", o.Key, err)
-			return nil, errReported
-		}
-		merged = mergeValues(merged, values)
+		refs = append(refs, valuesRef{u.self.valuesKey(from.fluxValues), cmp.Or(from.ValuesKey, "values.yaml"), from.TargetPath, from.Literal, from.Optional})
 	}
-	return mergeValues(merged, u.spec.Values), nil
+	return r.giveValues(&u.self, b, u.self.at, &releaseValues{own: u.spec.Values}, refs, o)
 }
 
 // dress: what helm-controller and Helm do to each object of the release.

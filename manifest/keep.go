@@ -71,6 +71,9 @@ func (r *renderer) renderFolder(b *Build, f folderJob) error {
 
 // renderedBefore is what a folder was rendered to in the revision before, or before a restart, if it still holds; nil if nothing does.
 func (r *renderer) renderedBefore(b *Build, f folderJob) (made *rendered, err error) {
+	if r.reopening {
+		return nil, nil
+	}
 	if old := r.previous[b.id]; old != nil && old.rendered[f.at] != nil && old.rendered[f.at].with == f.with {
 		made = old.rendered[f.at]
 	} else {

@@ -36,12 +36,12 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 			return nil, nil, err
 		}
 		if remote != nil {
-			inputs, err := r.kustomizeRemote(tree, at, remote, sources, made)
+			inputs, err := r.kustomizeRemote(b, tree, at, remote, sources, made)
 			return inputs, nil, err // its commits are looked at again after a restart
 		}
 		if sources != nil {
 			var inputs []git.Path
-			made.docs, inputs, err = r.kustomizeSealed(tree, at, sources, made)
+			made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made)
 			return inputs, nil, err // nothing of what was decrypted is kept
 		}
 		a, err := r.kustomizeTree(tree, at)

@@ -146,8 +146,12 @@ type renderer struct {
 	versions  map[string]bool     // API versions of CRDs that were found
 
 	sources   map[sourceKey]*source
-	values    map[Key]*Object // ConfigMaps and Secrets, for those who take values from them
-	missed    map[Key]Source  // values that were taken for absent, and by whom
+	values    map[Key]*Object              // ConfigMaps and Secrets, for those who take values from them
+	madeBy    map[Key]unitID               // what brings them
+	missed    map[Key]Source               // values that were taken for absent, and by whom
+	opened    map[unitID]map[string]string // what their entries decrypt to, by the texts that stand for them
+	reopened  map[unitID]bool              // what was read again for that
+	reopening bool
 	pending   []unit
 	chartsToo bool // charts come last: they ask which API versions there are
 	known     map[unitID]unit
@@ -168,7 +172,7 @@ func newRenderer(ctx context.Context, in Input, revisions map[string]revision, l
 	r := &renderer{
 		ctx: ctx, in: in, revisions: maps.Clone(revisions), limits: limits,
 		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
-		values: map[Key]*Object{}, missed: map[Key]Source{}, known: map[unitID]unit{},
+		values: map[Key]*Object{}, madeBy: map[Key]unitID{}, opened: map[unitID]map[string]string{}, reopened: map[unitID]bool{}, missed: map[Key]Source{}, known: map[unitID]unit{},
 	}
 	if in.Previous != nil {
 		for _, b := range in.Previous.Builds {

@@ -103,7 +103,7 @@ func (r *renderer) meet(o *Object, above *about) bool {
 	switch o.Group {
 	case "":
 		if o.Kind == "ConfigMap" || o.Kind == "Secret" {
-			r.values[o.Key] = o
+			r.values[o.Key], r.madeBy[o.Key] = o, above.id()
 			return true
 		}
 	case "apiextensions.k8s.io":

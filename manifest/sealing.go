@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -153,7 +154,7 @@ func sourcesIn(content map[string]any, dir string, into map[git.Path]sops.Format
 
 // kustomizeSealed builds a folder with its encrypted sources decrypted, and takes out of what is made all that holds something of their values:
 // what differs where it is built with decoys. That goes first: what is wrong with it can be told.
-func (r *renderer) kustomizeSealed(tree fs.FS, at file, sources *encryptedSources, made *rendered) ([]*document, []git.Path, error) {
+func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encryptedSources, made *rendered) ([]*document, []git.Path, error) {
 	decoys, err := r.kustomizeTree(overlay{tree, sources.decoys}, at)
 	if err != nil {
 		return nil, nil, err
@@ -168,10 +169,17 @@ func (r *renderer) kustomizeSealed(tree fs.FS, at file, sources *encryptedSource
 		return nil, nil, r.refuse(place, err)
 	}
 	docs := a.documents(a.Inputs)
-	unknown, err := r.in.Decryption.sealDifferences(docs, decoys.documents(nil), hex.EncodeToString(sources.mark.Sum(nil))[:16], !sources.closed)
+	found, hashed, err := compareDocuments(docs, decoys.documents(nil), true)
 	if err != nil {
 		r.problem(place, "%v", err)
 		return nil, nil, errReported
+	}
+	sealed, shapes, unknown := found, differences(nil), []int(nil)
+	if sources.closed {
+		sealed, shapes, unknown = nil, found, hashed
+	}
+	for i, doc := range docs {
+		r.mask(b, doc, hex.EncodeToString(sources.mark.Sum(nil)), sealed.of(i), shapes.of(i))
 	}
 	var kept []*document
 	for i, doc := range docs {
@@ -189,104 +197,134 @@ func (r *renderer) kustomizeSealed(tree fs.FS, at file, sources *encryptedSource
 // errDepends is returned when what is built depends on an encrypted value in more than single values.
 var errDepends = errors.New("what is built depends on encrypted values in more than single values: its structure differs with them")
 
-// sealing compares what was built with the values and with decoys in their place.
-type sealing struct {
-	d       *Decryption
-	known   bool // the values are the real ones
-	mark    string
-	renamed *strings.Replacer // names that hold a hash of a decoy, to those that were built
-	opaque  []string
-	seals   map[string]account.Seal
-	content map[string]any
-	count   int
+// differences are the field paths of the leaves that differ between two renderings, by document.
+type differences []map[string]bool
+
+func (d differences) of(i int) map[string]bool {
+	if i < len(d) {
+		return d[i]
+	}
+	return nil
 }
 
-// sealDifferences puts marks in the place of all values that hold something of an encrypted one: those that differ where a decoy stood. The mark
-// tells the encrypted files of one revision from those of another. nameless are the places in built whose names nobody knows: no key opened what
-// they are a hash of.
-func (d *Decryption) sealDifferences(built, decoys []*document, mark string, known bool) (nameless []int, err error) {
-	if len(built) != len(decoys) {
-		return nil, errDepends
+func (d *differences) add(more differences) {
+	for i, paths := range more {
+		if i == len(*d) {
+			*d = append(*d, map[string]bool{})
+		}
+		maps.Copy((*d)[i], paths)
+	}
+}
+
+// compareDocuments finds the single values that differ between what was built with the values and with others in their place. errDepends: more than
+// that differs, or what an object is called. Where kustomize may have put the hash of a Secret into its name, a name may differ in that: hashed
+// are the places in built of such objects.
+func compareDocuments(built, others []*document, hashes bool) (found differences, hashed []int, err error) {
+	if len(built) != len(others) {
+		return nil, nil, errDepends
 	}
 	var names []string
 	for i := range built {
-		now, then := text(childMap(built[i].content, "metadata"), "name"), text(childMap(decoys[i].content, "metadata"), "name")
-		if now != then {
+		now, then := text(childMap(built[i].content, "metadata"), "name"), text(childMap(others[i].content, "metadata"), "name")
+		if now != then && hashes && sameButHash(now, then) {
 			names = append(names, then, now)
-			if !known {
-				nameless = append(nameless, i)
-			}
+			hashed = append(hashed, i)
 		}
 	}
-	renamed := strings.NewReplacer(names...)
+	c := comparison{renamed: strings.NewReplacer(names...)}
 	for i, doc := range built {
-		s := &sealing{d: d, known: known, mark: fmt.Sprintf("%s/%d", mark, i), renamed: renamed, seals: map[string]account.Seal{}, content: doc.content}
-		content, err := s.value(doc.content, decoys[i].content, nil)
-		if err != nil {
-			return nil, err
+		c.found = map[string]bool{}
+		found = append(found, c.found)
+		if doc.nameless && others[i].nameless {
+			continue
 		}
-		doc.content, _ = content.(map[string]any)
-		slices.Sort(s.opaque)
-		doc.opaque = slices.Compact(append(doc.opaque, s.opaque...))
-		if len(s.seals) > 0 {
-			doc.sealed = d.sealer.Sealed(s.seals)
+		if err := c.value(doc.content, others[i].content, nil); err != nil {
+			return nil, nil, err
 		}
 	}
-	return nameless, nil
+	return found, hashed, nil
 }
 
-func (s *sealing) value(v, decoy any, at []string) (any, error) {
+// sameButHash tells whether two names differ in nothing but the hash that kustomize puts at the end.
+func sameButHash(a, b string) bool {
+	hashed := regexp.MustCompile(`^(.+)-[2456789bcdfghkmt]{10}$`) // sigs.k8s.io/kustomize/api/hasher
+	now, then := hashed.FindStringSubmatch(a), hashed.FindStringSubmatch(b)
+	return now != nil && then != nil && now[1] == then[1]
+}
+
+type comparison struct {
+	renamed *strings.Replacer // names that hold a hash of another value, to those that were built
+	found   map[string]bool
+}
+
+func (c *comparison) value(v, other any, at []string) error {
 	switch v := v.(type) {
 	case map[string]any:
-		other, ok := decoy.(map[string]any)
+		other, ok := other.(map[string]any)
 		if !ok || len(other) != len(v) {
-			return nil, errDepends
+			return errDepends
 		}
-		out := make(map[string]any, len(v))
-		for _, k := range slices.Sorted(maps.Keys(v)) {
+		for k, below := range v {
 			with, ok := other[k]
 			if !ok {
-				return nil, errDepends
+				return errDepends
 			}
-			made, err := s.value(v[k], with, append(at[:len(at):len(at)], k))
-			if err != nil {
-				return nil, err
+			if err := c.value(below, with, append(at[:len(at):len(at)], k)); err != nil {
+				return err
 			}
-			out[k] = made
 		}
-		return out, nil
+		return nil
 	case []any:
-		other, ok := decoy.([]any)
+		other, ok := other.([]any)
 		if !ok || len(other) != len(v) {
-			return nil, errDepends
+			return errDepends
 		}
-		out := make([]any, len(v))
-		for i := range v {
-			var err error
-			if out[i], err = s.value(v[i], other[i], append(at[:len(at):len(at)], strconv.Itoa(i))); err != nil {
-				return nil, err
+		for i, below := range v {
+			if err := c.value(below, other[i], append(at[:len(at):len(at)], strconv.Itoa(i))); err != nil {
+				return err
 			}
 		}
-		return out, nil
+		return nil
 	}
-	if v == decoy {
-		return v, nil
+	if v == other {
+		return nil
 	}
-	if with, ok := decoy.(string); ok && v == s.renamed.Replace(with) {
-		return v, nil
-	}
-	switch decoy.(type) {
+	switch with := other.(type) {
+	case string:
+		if v == c.renamed.Replace(with) {
+			return nil
+		}
 	case map[string]any, []any:
-		return nil, errDepends
+		return errDepends
 	}
 	if at[0] == "apiVersion" || at[0] == "kind" || at[0] == "metadata" && len(at) == 2 {
-		return nil, errDepends // what an object is called cannot be kept secret
+		return errDepends // what an object is called cannot be kept secret
 	}
-	s.count++
-	mark := fmt.Sprintf("ENC[git,%s/%d]", s.mark, s.count)
-	if s.known {
-		s.d.seal(s.seals, s.content, at, mark, v)
+	c.found[fieldPath(at)] = true
+	return nil
+}
+
+// anyPath tells whether one of the patterns names a field.
+func anyPath(patterns []string, at []string) bool {
+	p := fieldPath(at)
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return account.Pattern(pattern).Match(p) })
+}
+
+// mapLeaves is a copy with what change makes of each leaf. Keys of maps come in their order.
+func mapLeaves(v any, at []string, change func(at []string, v any) any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			out[k] = mapLeaves(v[k], append(at[:len(at):len(at)], k), change)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = mapLeaves(v[i], append(at[:len(at):len(at)], strconv.Itoa(i)), change)
+		}
+		return out
 	}
-	s.opaque = append(s.opaque, fieldPath(at))
-	return mark, nil
+	return change(at, v)
 }

@@ -87,7 +87,7 @@ func walkTexts(v any, at []string, visit func(at []string, s string)) {
 
 // unseal opens the files that encrypted documents of a build come from, and seals their values into the documents. vars are what Flux
 // substitutes in decrypted values, nil if nothing. Documents change in copies.
-func (r *renderer) unseal(b *Build, vars map[string]string) error {
+func (r *renderer) unseal(b *Build, vars *variables) error {
 	values, err := r.openDocuments(b)
 	if err != nil {
 		return err
@@ -115,12 +115,12 @@ func (r *renderer) unseal(b *Build, vars map[string]string) error {
 				v = values[s]
 			}
 			if ok {
-				r.in.Decryption.seal(seals, doc.content, at, s, v)
+				r.seal(b, seals, doc.content, at, s, v)
 			}
 		})
 		if len(seals) > 0 {
 			made := *doc
-			made.sealed = r.in.Decryption.sealer.Sealed(seals)
+			made.sealed = doc.sealed.With(r.in.Decryption.sealer.Sealed(seals))
 			b.documents[i] = &made
 		}
 	}
@@ -228,10 +228,11 @@ func (r *renderer) unsealedData(b *Build, doc *document) (*document, error) {
 		made.opaque = append(made.opaque, fieldPath([]string{"data", key}))
 		if known {
 			seals[encoded] = r.in.Decryption.sealer.Bytes(out)
+			r.noteOpened(b, encoded, string(out))
 		}
 	}
 	if len(seals) > 0 {
-		made.sealed = r.in.Decryption.sealer.Sealed(seals)
+		made.sealed = doc.sealed.With(r.in.Decryption.sealer.Sealed(seals))
 	}
 	return made, nil
 }
@@ -245,23 +246,27 @@ func markedAs(data []byte) (sops.Format, bool) {
 	return 0, false
 }
 
-// seal notes what a text of an object stands for.
-func (d *Decryption) seal(seals map[string]account.Seal, content map[string]any, at []string, standsFor string, v any) {
+// seal notes what a text of an object stands for, and remembers the entries of Secrets and ConfigMaps for those who take values from them.
+func (r *renderer) seal(b *Build, seals map[string]account.Seal, content map[string]any, at []string, standsFor string, v any) {
 	if t, ok := v.(time.Time); ok {
 		v = t.Format(time.RFC3339Nano)
 	}
-	if gk, _ := kindOf(content); gk == (groupKind{"", "Secret"}) {
-		s, ok := v.(string)
-		switch {
-		case ok && at[0] == "stringData":
-			seals[standsFor] = d.sealer.Bytes([]byte(s))
-			return
-		case ok && at[0] == "data":
-			if plain, err := base64.StdEncoding.DecodeString(s); err == nil {
-				seals[standsFor] = d.sealer.Bytes(plain)
-			}
-			return // otherwise the API server refuses it
+	sealer := r.in.Decryption.sealer
+	gk, _ := kindOf(content)
+	s, ok := v.(string)
+	switch {
+	case ok && gk == (groupKind{"", "Secret"}) && at[0] == "stringData":
+		seals[standsFor] = sealer.Bytes([]byte(s))
+		r.noteOpened(b, standsFor, s)
+	case ok && gk == (groupKind{"", "Secret"}) && at[0] == "data":
+		if plain, err := base64.StdEncoding.DecodeString(s); err == nil { // otherwise the API server refuses it
+			seals[standsFor] = sealer.Bytes(plain)
+			r.noteOpened(b, standsFor, string(plain))
 		}
+	case ok && gk == (groupKind{"", "ConfigMap"}) && at[0] == "data":
+		r.noteOpened(b, standsFor, s)
+		fallthrough
+	default:
+		seals[standsFor] = sealer.Seal(v)
 	}
-	seals[standsFor] = d.sealer.Seal(v)
 }

@@ -2,11 +2,11 @@ package manifest
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,75 +59,65 @@ func (u *kustomizationUnit) taken(r *renderer) string {
 	if u.spec.PostBuild != nil {
 		for _, from := range u.spec.PostBuild.SubstituteFrom {
 			if o := r.values[u.self.valuesKey(from)]; o != nil {
-				fmt.Fprintf(digest, "%s\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Content["binaryData"], o.Opaque}))
+				digestEntries(digest, o)
 			}
 		}
 	}
 	return hex.EncodeToString(digest.Sum(nil))
 }
 
-// variables are those of the ConfigMaps and Secrets in their order, and over them those of the Kustomization itself.
-func (u *kustomizationUnit) variables(r *renderer) (map[string]string, error) {
-	vars := map[string]string{}
-	for _, from := range u.spec.PostBuild.SubstituteFrom {
-		o := r.values[u.self.valuesKey(from)]
+// variables are those of the ConfigMaps and Secrets in their order, and over them those of the Kustomization itself; nil if it names none.
+func (u *kustomizationUnit) variables(r *renderer) (*variables, error) {
+	if u.spec.PostBuild == nil {
+		return nil, nil
+	}
+	vars := map[string]entry{}
+	places := map[string]Key{}
+	var from []*Object
+	for _, ref := range u.spec.PostBuild.SubstituteFrom {
+		o := r.values[u.self.valuesKey(ref)]
 		if o == nil {
 			continue // optional: see waits
 		}
-		if len(o.Opaque) > 0 {
-			r.problem(u.self.at, "%s substitutes from %s, whose values Git holds encrypted: what is applied could not be known", u.self.name(), o.Key)
-			return nil, errReported
+		from = append(from, o)
+		entries, err := r.entries(o)
+		if err != nil {
+			return nil, err
 		}
-		for k, v := range valuesOf(o) {
-			vars[k] = strings.ReplaceAll(v, "\n", "")
+		for k, e := range entries {
+			e.text = strings.ReplaceAll(e.text, "\n", "")
+			vars[k], places[k] = e, o.Key
 		}
 	}
 	for k, v := range u.spec.PostBuild.Substitute {
-		vars[k] = strings.ReplaceAll(v, "\n", "")
+		vars[k] = entry{text: strings.ReplaceAll(v, "\n", "")}
 	}
-	for k := range vars {
-		if !variableName().MatchString(k) {
+	v := &variables{plain: map[string]string{}, mark: valuesMark(from)}
+	for _, k := range slices.Sorted(maps.Keys(vars)) {
+		switch e := vars[k]; {
+		case !variableName().MatchString(k):
 			r.problem(u.self.at, "%s: the variable %q has no name that Flux takes: letters, digits and underscores", u.self.name(), k)
 			return nil, errReported
+		case e.hidden:
+			v.names = append(v.names, k)
+			v.hidden = append(v.hidden, hidden{name: k + " of " + places[k].String(), known: e.known, value: e.text})
+		default:
+			v.plain[k] = e.text
 		}
 	}
-	return vars, nil
+	return v, nil
 }
 
 func variableName() *regexp.Regexp { return regexp.MustCompile(`^[_[:alpha:]][_[:alpha:][:digit:]]*$`) }
 
-// valuesOf is the data of a ConfigMap or Secret.
-func valuesOf(o *Object) map[string]string {
-	out := map[string]string{}
-	for k, v := range childMap(o.Content, "data") {
-		s, _ := v.(string)
-		if o.Kind == "Secret" {
-			plain, err := base64.StdEncoding.DecodeString(s)
-			if err != nil {
-				continue // the API server refuses it
-			}
-			s = string(plain)
-		}
-		out[k] = s
-	}
-	if o.Kind == "Secret" {
-		for k, v := range childMap(o.Content, "stringData") {
-			out[k], _ = v.(string)
-		}
-	}
-	return out
-}
-
 // substitute replaces ${variables} in the text of each document, as kustomize-controller does: after the build, in the YAML that sigs.k8s.io/yaml
-// writes, so that a value may become a number or a boolean. Values that are encrypted are left for unseal: vars are for them.
-func (r *renderer) substitute(u *kustomizationUnit, b *Build) (vars map[string]string, err error) {
-	if u.spec.PostBuild == nil {
-		return nil, nil
+// writes, so that a value may become a number or a boolean. Values that are encrypted are left for unseal. What comes of a hidden
+// variable is sealed, or known by its shape only.
+func (r *renderer) substitute(u *kustomizationUnit, b *Build, vars *variables) error {
+	if vars.none() {
+		return nil
 	}
-	vars, err = u.variables(r)
-	if err != nil || len(vars) == 0 {
-		return nil, err
-	}
+	var docs []*document
 	var texts []string
 	var places []int // in the documents
 	for i, doc := range b.documents {
@@ -135,36 +125,78 @@ func (r *renderer) substitute(u *kustomizationUnit, b *Build) (vars map[string]s
 			continue
 		}
 		before, err := yaml.Marshal(doc.content)
-		if err != nil {
-			return nil, err
-		}
-		if strings.Contains(string(before), "$") {
-			texts, places = append(texts, string(before)), append(places, i)
+		switch {
+		case err != nil:
+			return err
+		case !strings.Contains(string(before), "$"):
+		case len(vars.within(string(before)).names) > 0:
+			made, err := r.substituteHidden(u, b, doc, string(before), vars.within(string(before)))
+			if err != nil {
+				return err
+			}
+			b.documents[i] = made
+		default:
+			docs, texts, places = append(docs, doc), append(texts, string(before)), append(places, i)
 		}
 	}
+	made, failures, err := r.substituteTexts(b, docs, texts, vars.real())
+	if err != nil {
+		return r.refuseFor(&u.self, "postBuild", err)
+	}
+	for i, doc := range made {
+		b.documents[places[i]] = doc
+	}
+	for _, f := range failures {
+		r.problem(Source{Repository: b.Repository, Path: f.Path, Line: f.Line}, "%s cannot substitute its variables here: %s", u.self.name(), f.What)
+	}
+	b.documents = slices.DeleteFunc(b.documents, func(doc *document) bool { return doc == nil })
+	if len(failures) > 0 {
+		return errReported
+	}
+	return nil
+}
+
+// substituteTexts are copies of documents with the variables replaced in their texts, and where that fails.
+func (r *renderer) substituteTexts(b *Build, docs []*document, texts []string, vars map[string]string) (made []*document, failures Problems, err error) {
 	if len(texts) == 0 {
-		return vars, nil
+		return nil, nil, nil
 	}
 	a, err := r.do(emptyFolder{}, b.Path, job{Substitute: &substituteJob{texts, vars}})
 	if err != nil {
-		return nil, r.refuseFor(&u.self, "postBuild", err)
+		return nil, nil, err
 	}
-	failed := false
-	for j, made := range a.Docs {
-		doc := b.documents[places[j]]
-		if made.Why != "" {
-			r.problem(Source{Repository: b.Repository, Path: doc.path, Line: doc.line}, "%s cannot substitute its variables here: %s", u.self.name(), made.Why)
-			failed = true
-			continue
+	for i, answer := range a.Docs {
+		changed := *docs[i]
+		if answer.Why != "" {
+			failures = append(failures, Problem{b.Repository, changed.path, changed.line, answer.Why})
+		} else {
+			changed.content = answer.Content
 		}
-		changed := *doc
-		changed.content = made.Content
-		b.documents[places[j]] = &changed
+		made = append(made, &changed)
 	}
-	if failed {
-		return nil, errReported
+	return made, failures, nil
+}
+
+// substituteHidden is substitute for one document that may hold something of hidden variables; nil if it cannot be declared.
+func (r *renderer) substituteHidden(u *kustomizationUnit, b *Build, doc *document, text string, vars *variables) (*document, error) {
+	made, err := r.sealTrial(b, vars.hidden, vars.mark, func(values []any) ([]*document, error) {
+		made, failures, err := r.substituteTexts(b, []*document{doc}, []string{text}, vars.with(values))
+		if err == nil && len(failures) > 0 {
+			err = &refusedFile{err: errors.New(failures[0].What)}
+		}
+		return made, err
+	})
+	at := Source{Repository: b.Repository, Path: doc.path, Line: doc.line}
+	var beyond *unknowable
+	switch {
+	case errors.As(err, &beyond):
+		gk, _ := kindOf(doc.content)
+		b.unfollows = append(b.unfollows, Problem{at.Repository, at.Path, at.Line, fmt.Sprintf("%s is not declared: %s substitutes its variables, and %v", gk.kind, u.self.name(), beyond)})
+		return nil, nil
+	case err != nil:
+		return nil, r.refuseHere(at, u.self.name()+" cannot substitute its variables here: ", err)
 	}
-	return vars, nil
+	return made[0], nil
 }
 
 func substitutionDisabled(content map[string]any) bool {
@@ -173,8 +205,26 @@ func substitutionDisabled(content map[string]any) bool {
 	return text(childMap(metadata, "labels"), disabled) == "disabled" || text(childMap(metadata, "annotations"), disabled) == "disabled"
 }
 
-// substituteValues is decrypted values with their variables replaced, as in the text of their documents.
-func (r *renderer) substituteValues(b *Build, values map[string]any, vars map[string]string) (map[string]any, error) {
+// substituteValues is decrypted values with their variables replaced, as in the text of their documents. Those that hold variables which nobody knows are
+// left out.
+func (r *renderer) substituteValues(b *Build, values map[string]any, vars *variables) (map[string]any, error) {
+	if vars.none() {
+		return values, nil
+	}
+	made, err := r.substituteEach(b, values, vars.real())
+	if err != nil || !vars.unknown() {
+		return made, err
+	}
+	p := probing{values: vars.hidden}
+	others, err := r.substituteEach(b, values, vars.with(p.strangers()))
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(made, func(key string, v any) bool { return !reflect.DeepEqual(v, others[key]) })
+	return made, nil
+}
+
+func (r *renderer) substituteEach(b *Build, values map[string]any, vars map[string]string) (map[string]any, error) {
 	out := maps.Clone(values)
 	var texts, keys []string
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -186,7 +236,7 @@ func (r *renderer) substituteValues(b *Build, values map[string]any, vars map[st
 			texts, keys = append(texts, string(before)), append(keys, key)
 		}
 	}
-	if len(texts) == 0 || len(vars) == 0 {
+	if len(texts) == 0 {
 		return out, nil
 	}
 	a, err := r.do(emptyFolder{}, b.Path, job{Substitute: &substituteJob{texts, vars}})
