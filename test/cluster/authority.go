@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// authority is a certificate authority for one control plane. It lives as long as the tests: two days at most.
-type authority struct {
+// Authority is a certificate authority: of one control plane, or of whoever asks it or is asked by it. It lives as long as the tests: two days at most.
+type Authority struct {
 	dir  string // where files are written
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -29,7 +29,8 @@ type pair struct {
 	certFile, keyFile string
 }
 
-func newAuthority(dir string) (*authority, error) {
+// NewAuthority makes an authority, whose files lie in a folder of its own.
+func NewAuthority(dir string) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -47,18 +48,18 @@ func newAuthority(dir string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{dir: dir, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	a := &Authority{dir: dir, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
-	return a, os.WriteFile(a.file(), a.pem, 0o600)
+	return a, os.WriteFile(a.File(), a.pem, 0o600)
 }
 
-// file holds the authority's certificate.
-func (a *authority) file() string { return filepath.Join(a.dir, "ca.crt") }
+// File holds the authority's certificate.
+func (a *Authority) File() string { return filepath.Join(a.dir, "ca.crt") }
 
 // server issues a certificate for a server on the loopback interface; it also serves as a client, as etcd's peers need.
-func (a *authority) server(name string) (*pair, error) {
+func (a *Authority) server(name string) (*pair, error) {
 	return a.issue(name, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},
 		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
@@ -68,14 +69,34 @@ func (a *authority) server(name string) (*pair, error) {
 }
 
 // client issues a client certificate: Kubernetes reads the user name from its common name and the groups from its organizations.
-func (a *authority) client(user string, groups ...string) (*pair, error) {
+func (a *Authority) client(user string, groups ...string) (*pair, error) {
 	return a.issue("client-"+user, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
 
-func (a *authority) issue(file string, template *x509.Certificate) (*pair, error) {
+// Client issues a client certificate for whoever calls a server of ours, and tells the files of certificate and key.
+func (a *Authority) Client(name string) (certFile, keyFile string, err error) {
+	p, err := a.client(name)
+	if err != nil {
+		return "", "", err
+	}
+	return p.certFile, p.keyFile, nil
+}
+
+// Server issues a certificate for a server on the loopback interface, which is nobody's as a client, and tells its files.
+func (a *Authority) Server(name string) (certFile, keyFile string, err error) {
+	p, err := a.issue(name, &x509.Certificate{
+		Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return "", "", err
+	}
+	return p.certFile, p.keyFile, nil
+}
+
+func (a *Authority) issue(file string, template *x509.Certificate) (*pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ type Config struct {
 type Cluster struct {
 	dir, bin  string
 	url       string
-	ca        *authority
+	ca        *Authority
 	processes []*Process // in the order of their start
 	admin     *rest.Config
 	shared    bool     // Config.SharedCredentials
@@ -61,7 +61,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 		}
 		config.Bin = bin
 	}
-	ca, err := newAuthority(filepath.Join(config.Dir, "pki"))
+	ca, err := NewAuthority(filepath.Join(config.Dir, "pki"))
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,8 @@ func (c *Cluster) startEtcd(server *pair, client, peer int) error {
 		"--unsafe-no-fsync", // the data is thrown away with the cluster
 		"--listen-client-urls="+clients, "--advertise-client-urls="+clients,
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers, "--initial-cluster=default="+peers,
-		"--client-cert-auth", "--trusted-ca-file="+c.ca.file(), "--cert-file="+server.certFile, "--key-file="+server.keyFile,
-		"--peer-client-cert-auth", "--peer-trusted-ca-file="+c.ca.file(), "--peer-cert-file="+server.certFile, "--peer-key-file="+server.keyFile,
+		"--client-cert-auth", "--trusted-ca-file="+c.ca.File(), "--cert-file="+server.certFile, "--key-file="+server.keyFile,
+		"--peer-client-cert-auth", "--peer-trusted-ca-file="+c.ca.File(), "--peer-cert-file="+server.certFile, "--peer-key-file="+server.keyFile,
 		"--log-level=warn",
 	)
 }
@@ -149,11 +149,11 @@ func (c *Cluster) startAPIServer(server *pair, tokenKey string, etcd, port int) 
 	}
 	return c.run("kube-apiserver", append([]string{
 		fmt.Sprintf("--etcd-servers=https://127.0.0.1:%d", etcd),
-		"--etcd-cafile=" + c.ca.file(), "--etcd-certfile=" + server.certFile, "--etcd-keyfile=" + server.keyFile,
+		"--etcd-cafile=" + c.ca.File(), "--etcd-certfile=" + server.certFile, "--etcd-keyfile=" + server.keyFile,
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		// An Endpoints object must not hold a loopback address; so there is none for the API server itself.
 		"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none",
-		"--tls-cert-file=" + server.certFile, "--tls-private-key-file=" + server.keyFile, "--client-ca-file=" + c.ca.file(),
+		"--tls-cert-file=" + server.certFile, "--tls-private-key-file=" + server.keyFile, "--client-ca-file=" + c.ca.File(),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + tokenKey, "--service-account-signing-key-file=" + tokenKey,
@@ -180,7 +180,7 @@ func (c *Cluster) startControllers(server *pair, tokenKey string, port int) erro
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file="+server.certFile, "--tls-private-key-file="+server.keyFile,
 		fmt.Sprintf("--use-service-account-credentials=%t", !c.shared), // each controller by its own name, as in nearly every cluster
-		"--service-account-private-key-file="+tokenKey, "--root-ca-file="+c.ca.file(),
+		"--service-account-private-key-file="+tokenKey, "--root-ca-file="+c.ca.File(),
 		"--leader-elect=false",
 		"--kube-api-qps=200", "--kube-api-burst=400",
 	)

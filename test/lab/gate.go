@@ -83,6 +83,9 @@ func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 	if l.streamToken != "" {
 		g.flags = append(g.flags, "--audit-stream-token="+l.streamToken)
 	}
+	if l.Callers != nil {
+		g.flags = append(g.flags, "--client-ca="+l.Callers.File())
+	}
 	if l.registration != "" {
 		g.flags = append(g.flags, "--registration="+l.registration, "--repair=webhook", "--repair-lease=commitgate/commitgate-repair")
 	}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,8 @@ type Config struct {
 	Pipeline bool
 	// Stream has the API server post its audit events to the gate, beside writing them to its own file.
 	Stream bool
+	// Callers has the API server show a client certificate to its webhooks, and the gate answer nobody else (serve --client-ca).
+	Callers bool
 	// WithoutGate starts everything but a gate: the caller installs one.
 	WithoutGate bool
 	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing, and Config Sync the folder apps/synced.
@@ -83,6 +86,9 @@ type Lab struct {
 	HelmConfig, ConfigSyncConfig                                   string // of Config.Agents
 	RunnerConfig                                                   string // of the CI runner
 
+	// Callers may ask the gate, and nobody else, with Config.Callers: the authority that signed the API server's client certificate.
+	Callers *cluster.Authority
+
 	listen       string // address of the gate, where it had to be known before; ""
 	streamToken  string // file with the token by which the API server posts its audit events; "" if it does not
 	static       string // folder of the API server's static manifests, "" without
@@ -103,6 +109,12 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 	}
 	if config.Stream {
 		l.streamToken = filepath.Join(l.Dir, "audit-stream.token")
+	}
+	if config.Callers {
+		var err error
+		if l.Callers, err = cluster.NewAuthority(filepath.Join(l.Dir, "callers")); err != nil {
+			return nil, err
+		}
 	}
 	if config.Repair {
 		l.registration = filepath.Join(l.Dir, "registration")
@@ -155,7 +167,11 @@ func (l *Lab) startCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	flags = append(flags, stream...)
+	callers, err := l.callerFlags()
+	if err != nil {
+		return err
+	}
+	flags = slices.Concat(flags, stream, callers)
 	c, err := cluster.Start(ctx, cluster.Config{Dir: dir, APIServerFlags: flags})
 	if err != nil {
 		return err

@@ -40,14 +40,18 @@ func (l *Lab) streamFlags() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	shown, err := l.callerCertificate()
+	if err != nil {
+		return nil, err
+	}
 	config := filepath.Join(l.Dir, "audit-webhook.yaml")
 	kubeconfig := fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters: [{name: gate, cluster: {server: "https://%s/audit-stream", certificate-authority-data: %s}}]
-users: [{name: api-server, user: {token: %s}}]
+users: [{name: api-server, user: {token: %s, %s}}]
 contexts: [{name: gate, context: {cluster: gate, user: api-server}}]
 current-context: gate
-`, l.listen, base64.StdEncoding.EncodeToString(certificate), token)
+`, l.listen, base64.StdEncoding.EncodeToString(certificate), token, shown)
 	return []string{"--audit-webhook-config-file=" + config, "--audit-webhook-batch-max-wait=1s", "--audit-webhook-initial-backoff=2s"},
 		errors.Join(os.WriteFile(config, []byte(kubeconfig), 0o600), os.WriteFile(l.streamToken, []byte(token), 0o600))
 }
