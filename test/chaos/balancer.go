@@ -25,19 +25,20 @@ type backend struct {
 	ready           atomic.Bool
 }
 
-// newBalancer looks at the readiness of the backends at an interval, until it is closed.
-func newBalancer(backends []*backend, interval time.Duration) (*balancer, error) {
+// newBalancer takes an address. Nobody is answered there before start.
+func newBalancer() (*balancer, error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
+	return &balancer{listener: listener, stop: func() {}}, err
+}
+
+// start looks at the readiness of the backends at an interval, until the balancer is closed.
+func (b *balancer) start(backends []*backend, interval time.Duration) {
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &balancer{listener: listener, backends: backends, stop: cancel}
+	b.backends, b.stop = backends, cancel
 	for _, x := range backends {
 		b.running.Go(func() { x.watch(ctx, interval) })
 	}
 	b.running.Go(b.serve)
-	return b, nil
 }
 
 func (b *balancer) address() string { return b.listener.Addr().String() }

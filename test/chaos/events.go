@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	admissionregistration "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
 
 	"github.com/commitgate/commitgate/authority"
 )
@@ -18,8 +21,10 @@ import (
 type event struct {
 	name, does string // as they stand in docs/reliability.md
 	mode       string
-	// unregistered: for a while the webhook is not there.
+	// unregistered: until it has happened, the webhook is not there, or not for everything.
 	unregistered bool
+	// backstop: the API server itself refuses whoever is none of the agents.
+	backstop bool
 	// happen makes it happen, and returns when the installation stands again.
 	happen func(context.Context, *installation) error
 	// skip says why it cannot happen here; "" if it can.
@@ -35,7 +40,7 @@ func events() []event {
 	return []event{
 		{name: "Audit", does: "installed, watching, nothing happens", mode: "Audit", happen: nothing},
 		{name: "Audit to Enforce", does: "`helm upgrade --set gate.mode=Enforce`: the replicas restart one by one, so that for a while some enforce and some do not", mode: "Rolling",
-			happen: func(ctx context.Context, in *installation) error { return in.upgrade(ctx, "Enforce") }},
+			happen: toEnforce},
 		{name: "Enforce", does: "nothing happens", mode: "Enforce", happen: nothing},
 		{name: "rolling update", does: "SIGTERM one by one, each replaced before the next", mode: "Enforce", happen: func(ctx context.Context, in *installation) error { return in.roll(ctx) }},
 		{name: "replicas killed", does: "SIGKILL of one replica after another, each back before the next", mode: "Enforce", happen: killEach},
@@ -44,9 +49,18 @@ func events() []event {
 		{name: "clocks step", does: "the wall clocks of two replicas jump an hour ahead and an hour back, and then to the right time", mode: "Enforce", happen: clocksStep, skip: noClock},
 		{name: "certificate authority replaced", does: "a successor, trusted beside the old one; replicas change to it; the old one is removed", mode: "Enforce", happen: rotateAuthority},
 		{name: "API server restarts", does: "SIGTERM, and started again", mode: "Enforce", happen: restartAPIServer},
-		{name: "webhook deleted", does: "an administrator deletes the webhook configuration, and puts it back", mode: "Rolling", unregistered: true, happen: webhookDeleted},
+		{name: "webhook deleted", does: "an administrator deletes the webhook configuration; ten seconds later the gate puts it back", mode: "Enforce", unregistered: true, happen: webhookDeleted},
+		{name: "webhook loosened", does: "an administrator lets a namespace off, and what no replica answers; the gate takes both back", mode: "Enforce", unregistered: true, happen: webhookLoosened},
+		{name: "webhook led astray", does: "somebody else's certificate authority stands in the webhook configuration, so that no replica is believed; the gate puts its own back", mode: "Enforce",
+			happen: webhookAstray},
+		{name: "webhook deleted, with the backstop", does: "`helm upgrade --set backstop.enabled=true`, and then the webhook is deleted: whoever is no agent is refused by the API server itself", mode: "Enforce",
+			unregistered: true, backstop: true, happen: backstopStands},
 		{name: "afterwards", does: "nothing happens", mode: "Enforce", happen: nothing},
 	}
+}
+
+func toEnforce(ctx context.Context, in *installation) error {
+	return errors.Join(in.upgrade(ctx, release{mode: "Enforce", registered: true}), in.roll(ctx))
 }
 
 func nothing(context.Context, *installation) error { return nil }
@@ -176,23 +190,96 @@ func restartAPIServer(ctx context.Context, in *installation) error {
 	return in.lab.Cluster.RestartAPIServer(ctx)
 }
 
-func webhookDeleted(ctx context.Context, in *installation) error {
-	configurations := in.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	configuration, err := configurations.Get(ctx, webhook, metav1.GetOptions{})
+// repaired does something to the webhook configuration and waits until the gate has undone it, and is asked about a namespace.
+func (in *installation) repaired(ctx context.Context, namespace string, objects int, do func(admissionregistration.ValidatingWebhookConfigurationInterface) error) error {
+	before, err := in.repairs(ctx)
 	if err != nil {
 		return err
 	}
-	if err := configurations.Delete(ctx, webhook, metav1.DeleteOptions{}); err != nil {
+	if err := do(in.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()); err != nil {
 		return err
 	}
-	if err := linger(ctx, in.settings.linger/2); err != nil {
+	if err := eventually(ctx, func() error {
+		now, err := in.repairs(ctx)
+		if err == nil && now == before {
+			err = errors.New("nothing was put back")
+		}
+		return err
+	}); err != nil {
 		return err
 	}
-	configuration.ResourceVersion, configuration.UID = "", ""
-	if _, err := configurations.Create(ctx, configuration, metav1.CreateOptions{}); err != nil {
+	return errors.Join(in.seenRegistered(ctx, namespace), in.sound(ctx, objects))
+}
+
+func webhookDeleted(ctx context.Context, in *installation) error { return in.deleteWebhook(ctx, 7) }
+
+// deleteWebhook deletes the webhook configuration of a registration with so many objects.
+func (in *installation) deleteWebhook(ctx context.Context, objects int) error {
+	return in.repaired(ctx, "default", objects, func(c admissionregistration.ValidatingWebhookConfigurationInterface) error {
+		return c.Delete(ctx, webhook, metav1.DeleteOptions{})
+	})
+}
+
+// patchWebhook is a JSON patch of the webhook configuration.
+func (in *installation) patchWebhook(ctx context.Context, namespace, patch string) error {
+	return in.repaired(ctx, namespace, 7, func(c admissionregistration.ValidatingWebhookConfigurationInterface) error {
+		_, err := c.Patch(ctx, webhook, types.JSONPatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	})
+}
+
+func webhookLoosened(ctx context.Context, in *installation) error {
+	return in.patchWebhook(ctx, "shop", `[
+		{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore"},
+		{"op": "add", "path": "/webhooks/0/namespaceSelector", "value": {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["shop"]}]}}]`)
+}
+
+func webhookAstray(ctx context.Context, in *installation) error {
+	other, err := authority.New(time.Now())
+	if err != nil {
 		return err
 	}
-	return in.seenRegistered(ctx)
+	bundle := base64.StdEncoding.EncodeToString(authority.Bundle{other}.CertPEM())
+	return in.patchWebhook(ctx, "default", fmt.Sprintf(`[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": %q}]`, bundle))
+}
+
+// backstopStands installs the backstop, has the webhook deleted, and takes the backstop away again, as helm does.
+func backstopStands(ctx context.Context, in *installation) error {
+	policies := in.client.AdmissionregistrationV1()
+	for _, step := range []func() error{
+		func() error { return in.upgrade(ctx, release{mode: "Enforce", registered: true, backstop: true}) },
+		func() error { return in.backstopped(ctx, true) },
+		func() error { return in.sound(ctx, 9) },
+		func() error { return in.deleteWebhook(ctx, 9) },
+		func() error { return in.upgrade(ctx, release{mode: "Enforce", registered: true}) },
+		func() error {
+			return policies.ValidatingAdmissionPolicyBindings().Delete(ctx, backstop, metav1.DeleteOptions{})
+		},
+		func() error {
+			return policies.ValidatingAdmissionPolicies().Delete(ctx, backstop, metav1.DeleteOptions{})
+		},
+		func() error { return in.backstopped(ctx, false) },
+		func() error { return in.sound(ctx, 7) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backstopped waits until the backstop refuses Carol, or no longer does.
+func (in *installation) backstopped(ctx context.Context, want bool) error {
+	return eventually(ctx, func() error {
+		_, err := in.lab.Cluster.Kubectl(ctx, in.lab.CarolConfig, "", "create", "configmap", "is-the-backstop-there", "--namespace=default", "--dry-run=server")
+		if err == nil {
+			return errors.New("nobody refuses")
+		}
+		if strings.Contains(err.Error(), backstop) != want {
+			return fmt.Errorf("refused by somebody else: %w", err)
+		}
+		return nil
+	})
 }
 
 // linger lets everybody work for a while.

@@ -1,31 +1,18 @@
 package chaos
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
-	"helm.sh/helm/v4/pkg/chart/common"
-	"helm.sh/helm/v4/pkg/chart/common/util"
-	"helm.sh/helm/v4/pkg/chart/v2/loader"
-	"helm.sh/helm/v4/pkg/engine"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	yamlstream "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
-	"sigs.k8s.io/yaml"
+	"k8s.io/client-go/rest"
 
 	"github.com/commitgate/commitgate/test/cluster"
 	"github.com/commitgate/commitgate/test/lab"
@@ -33,24 +20,24 @@ import (
 
 const (
 	namespace = "commitgate"
-	webhook   = "commitgate" // the name of the webhook configuration
-	patience  = time.Minute  // for anything to happen on a busy machine
+	webhook   = "commitgate"          // the name of the webhook configuration
+	backstop  = "commitgate-backstop" // the name of the policy
+	patience  = time.Minute           // for anything to happen on a busy machine
 	pause     = 100 * time.Millisecond
 )
 
-type object = map[string]any
-
 // installation is what the chart renders, installed: its objects in the API server, and its StatefulSet as processes, since no node runs pods here.
 type installation struct {
-	lab      *lab.Lab
-	client   kubernetes.Interface // of a member of commitgate:admins
-	admin    string               // its kubeconfig
-	program  string
-	dir      string
-	replicas []*replica
-	balancer *balancer
-	kubelet  func() // ends the loop that brings volumes to the replicas
-	settings settings
+	lab       *lab.Lab
+	installer *rest.Config // a member of commitgate:admins
+	client    kubernetes.Interface
+	admin     string // its kubeconfig
+	program   string
+	dir       string
+	replicas  []*replica
+	balancer  *balancer
+	kubelet   func() // ends the loop that brings volumes to the replicas
+	settings  settings
 }
 
 // settings are what a short and a long run do differently.
@@ -59,86 +46,6 @@ type settings struct {
 	drain    time.Duration // serve --drain
 	look     time.Duration // between two looks at the readiness of a replica
 	caSettle time.Duration // serve --ca-settle
-}
-
-// render is `helm template`, by the name of each object.
-func (in *installation) render(mode string) (map[string]object, error) {
-	root, err := cluster.ModuleRoot()
-	if err != nil {
-		return nil, err
-	}
-	text, err := template.ParseFiles(filepath.Join(root, "test", "chaos", "testdata", "values.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	var filled bytes.Buffer
-	if err := text.Execute(&filled, map[string]any{
-		"URL": in.lab.Repository.URL(), "Anchor": in.lab.Anchor, "Alice": in.lab.Alice.Signer(), "Bob": in.lab.Bob.Signer(),
-	}); err != nil {
-		return nil, err
-	}
-	values, err := common.ReadValues(filled.Bytes())
-	if err != nil {
-		return nil, err
-	}
-	values["gate"].(object)["mode"] = mode
-	chart, err := loader.Load(filepath.Join(root, "charts", "commitgate"))
-	if err != nil {
-		return nil, err
-	}
-	options := common.ReleaseOptions{Name: "commitgate", Namespace: namespace, IsInstall: true, Revision: 1}
-	with, err := util.ToRenderValues(chart, values, options, common.DefaultCapabilities)
-	if err != nil {
-		return nil, err
-	}
-	files, err := engine.Render(chart, with)
-	if err != nil {
-		return nil, err
-	}
-	objects := map[string]object{}
-	for name, text := range files {
-		if path.Ext(name) == ".yaml" {
-			if err := decode(text, objects); err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-	}
-	for _, crd := range chart.CRDObjects() {
-		if err := decode(string(crd.File.Data), objects); err != nil {
-			return nil, err
-		}
-	}
-	return objects, nil
-}
-
-func decode(text string, into map[string]object) error {
-	for d := yamlstream.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
-		var o object
-		err := d.Decode(&o)
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if o != nil {
-			into[fmt.Sprintf("%v %v", o["kind"], o["metadata"].(object)["name"])] = o
-		}
-	}
-}
-
-// apply sends objects to the API server as a member of commitgate:admins.
-func (in *installation) apply(ctx context.Context, objects map[string]object) error {
-	var stream strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(objects)) {
-		text, err := yaml.Marshal(objects[name])
-		if err != nil {
-			return err
-		}
-		stream.WriteString("---\n" + string(text))
-	}
-	_, err := in.lab.Cluster.Kubectl(ctx, in.admin, stream.String(), "apply", "--server-side", "--force-conflicts", "--filename=-")
-	return err
 }
 
 // newInstallation installs the chart as docs/install.md says: first without the webhook; then, when every replica is ready, with it.
@@ -153,29 +60,35 @@ func newInstallation(ctx context.Context, l *lab.Lab, s settings) (in *installat
 			err = errors.Join(err, in.close())
 		}
 	}()
-	admin, err := l.Cluster.User("installer", "system:masters", "commitgate:admins")
+	if in.installer, err = l.Cluster.User("installer", "system:masters", "commitgate:admins"); err != nil {
+		return in, err
+	}
+	if in.admin, err = l.Cluster.Kubeconfig("installer", in.installer); err != nil {
+		return in, err
+	}
+	if in.client, err = kubernetes.NewForConfig(in.installer); err != nil {
+		return in, err
+	}
+	if in.balancer, err = newBalancer(); err != nil {
+		return in, err
+	}
+	objects, err := in.render(release{mode: "Audit"})
 	if err != nil {
 		return in, err
 	}
-	if in.admin, err = l.Cluster.Kubeconfig("installer", admin); err != nil {
-		return in, err
-	}
-	if in.client, err = kubernetes.NewForConfig(admin); err != nil {
-		return in, err
-	}
-	objects, err := in.render("Audit")
-	if err != nil {
-		return in, err
-	}
-	registration := objects["ValidatingWebhookConfiguration commitgate"]
-	delete(objects, "ValidatingWebhookConfiguration commitgate")
 	if err := in.apply(ctx, objects); err != nil {
 		return in, err
 	}
 	if err := in.startReplicas(ctx); err != nil {
 		return in, err
 	}
-	return in, in.register(ctx, registration)
+	if err := in.upgrade(ctx, release{mode: "Audit", registered: true}); err != nil {
+		return in, err
+	}
+	if err := in.seenRegistered(ctx, "default"); err != nil {
+		return in, err
+	}
+	return in, in.sound(ctx, 7) // the webhook, three policies and their bindings
 }
 
 // startReplicas starts what the StatefulSet describes, and the address in front.
@@ -199,9 +112,7 @@ func (in *installation) startReplicas(ctx context.Context) error {
 	if err := in.witnesses(ctx); err != nil {
 		return err
 	}
-	if in.balancer, err = newBalancer(backends, in.settings.look); err != nil {
-		return err
-	}
+	in.balancer.start(backends, in.settings.look)
 	in.runKubelet(set)
 	for _, r := range in.replicas {
 		if err := r.start(); err != nil {
@@ -228,45 +139,52 @@ func (in *installation) seenReady(ctx context.Context) error {
 	})
 }
 
-// register puts the webhook in front of the API server. Only its address is not the chart's: no Service leads to a process.
-func (in *installation) register(ctx context.Context, registration object) error {
-	var configuration admissionregistrationv1.ValidatingWebhookConfiguration
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(registration, &configuration); err != nil {
-		return err
-	}
-	secret, err := in.client.CoreV1().Secrets(namespace).Get(ctx, "commitgate-ca", metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	url := "https://" + in.balancer.address() + "/review"
-	for i := range configuration.Webhooks {
-		configuration.Webhooks[i].ClientConfig = admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: secret.Data["tls.crt"]}
-	}
-	_, err = in.client.AdmissionregistrationV1().ValidatingWebhookConfigurations().Create(ctx, &configuration, metav1.CreateOptions{})
-	if err != nil {
-		return err
-	}
-	return in.seenRegistered(ctx)
-}
-
-// seenRegistered waits until the API server asks: in mode Audit nothing is refused, but what it was told stands in its audit log.
-func (in *installation) seenRegistered(ctx context.Context) error {
-	n := 0
+// seenRegistered waits until the API server asks about a namespace: in mode Audit nothing is refused, but what it was told stands in its audit log. The
+// installer asks, whom no policy keeps from the gate.
+func (in *installation) seenRegistered(ctx context.Context, namespace string) error {
+	offset := 0
 	return eventually(ctx, func() error {
-		n++
-		name := fmt.Sprintf("is-the-gate-there-%d-%d", time.Now().UnixNano(), n)
-		_, _ = in.lab.Cluster.Kubectl(ctx, in.lab.CarolConfig, "", "create", "configmap", name, "--namespace=default", "--dry-run=server")
-		events, _, err := in.lab.Cluster.Events(0)
+		name := fmt.Sprintf("is-the-gate-there-%d", time.Now().UnixNano())
+		_, _ = in.lab.Cluster.Kubectl(ctx, in.admin, "", "create", "configmap", name, "--namespace="+namespace, "--dry-run=server")
+		events, read, err := in.lab.Cluster.Events(offset)
 		if err != nil {
 			return err
 		}
-		for _, e := range slices.Backward(events) {
-			if e.Annotations[annotation+"verdict"] != "" && strings.HasPrefix(e.User.Username, "carol") && e.DryRun() && time.Since(e.Received) < 5*time.Second {
-				return nil
+		offset = read
+		if !slices.ContainsFunc(events, func(e cluster.Event) bool { return e.Object.Name == name && e.Annotations[annotation+"verdict"] != "" }) {
+			return errors.New("the API server does not ask the gate")
+		}
+		return nil
+	})
+}
+
+// sound waits until every replica finds all objects of the registration as they should be.
+func (in *installation) sound(ctx context.Context, objects int) error {
+	return eventually(ctx, func() error {
+		for _, r := range in.replicas {
+			n, err := r.metric(ctx, `gate_registration_objects{state="sound"}`)
+			if err == nil && n != objects {
+				err = fmt.Errorf("%s: %d of %d objects of the registration are sound", r.name, n, objects)
+			}
+			if err != nil {
+				return err
 			}
 		}
-		return errors.New("the API server does not ask the gate")
+		return nil
 	})
+}
+
+// repairs counts what the replicas put back since each was started.
+func (in *installation) repairs(ctx context.Context) (int, error) {
+	all := 0
+	for _, r := range in.replicas {
+		n, err := r.metric(ctx, `gate_registration_repairs_total{outcome="done"}`)
+		if err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
 }
 
 // witnesses gives each replica a key for its log and one for those of the others, and lets them cosign each other.
@@ -306,32 +224,6 @@ func (in *installation) witnesses(ctx context.Context) error {
 	return nil
 }
 
-// upgrade applies what the chart renders for a mode, and rolls the replicas as a StatefulSet does: one after the other, each ready before the next.
-func (in *installation) upgrade(ctx context.Context, mode string) error {
-	objects, err := in.render(mode)
-	if err != nil {
-		return err
-	}
-	delete(objects, "Secret commitgate-ca") // helm looks it up and leaves it
-	delete(objects, "ValidatingWebhookConfiguration commitgate")
-	for name := range objects {
-		if strings.HasPrefix(name, "CustomResourceDefinition ") || strings.HasPrefix(name, "Cluster") || strings.HasPrefix(name, "ValidatingAdmission") {
-			delete(objects, name) // as they are
-		}
-	}
-	if err := in.apply(ctx, objects); err != nil {
-		return err
-	}
-	set, err := in.client.AppsV1().StatefulSets(namespace).Get(ctx, "commitgate", metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	if err := in.volumes(ctx, set); err != nil {
-		return err
-	}
-	return in.roll(ctx)
-}
-
 // roll restarts one replica after the other (SIGTERM), as a rolling update of the StatefulSet does: from the last to the first.
 func (in *installation) roll(ctx context.Context) error {
 	for _, r := range slices.Backward(in.replicas) {
@@ -349,70 +241,6 @@ func (in *installation) roll(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// runKubelet brings changes of ConfigMaps and Secrets to the replicas, until close.
-func (in *installation) runKubelet(set *appsv1.StatefulSet) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	in.kubelet = func() { cancel(); <-done }
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			_ = in.volumes(ctx, set) // an API server that does not answer is asked again
-			select {
-			case <-ctx.Done():
-			case <-time.After(500 * time.Millisecond):
-			}
-		}
-	}()
-}
-
-// volumes writes the ConfigMaps and Secrets that the pods mount to the folders that stand for their mounts.
-func (in *installation) volumes(ctx context.Context, set *appsv1.StatefulSet) error {
-	for _, v := range set.Spec.Template.Spec.Volumes {
-		dir := in.volume(v.Name)
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		switch {
-		case v.ConfigMap != nil:
-			o, err := in.client.CoreV1().ConfigMaps(namespace).Get(ctx, v.ConfigMap.Name, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			for key, text := range o.Data {
-				if err := replace(filepath.Join(dir, key), []byte(text)); err != nil {
-					return err
-				}
-			}
-		case v.Secret != nil:
-			o, err := in.client.CoreV1().Secrets(namespace).Get(ctx, v.Secret.SecretName, metav1.GetOptions{})
-			if err != nil {
-				return err
-			}
-			for _, item := range v.Secret.Items {
-				if err := replace(filepath.Join(dir, item.Path), o.Data[item.Key]); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (in *installation) volume(name string) string { return filepath.Join(in.dir, "volumes", name) }
-
-// replace writes a file whole, if it does not hold that already.
-func replace(file string, data []byte) error {
-	if have, err := os.ReadFile(file); err == nil && bytes.Equal(have, data) {
-		return nil
-	}
-	hidden := filepath.Join(filepath.Dir(file), "."+filepath.Base(file))
-	if err := os.WriteFile(hidden, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(hidden, file)
 }
 
 // run runs another command of commitgate.

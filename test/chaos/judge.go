@@ -20,8 +20,10 @@ type phase struct {
 	name       string
 	begin, end time.Time
 	mode       string // Audit, Enforce, or Rolling: some replicas are in the one, some in the other
-	// unregistered: the webhook was away, and what nobody was asked about must be found afterwards.
+	// unregistered: until the installation stood again the webhook was away, and what nobody was asked about must be found afterwards.
 	unregistered bool
+	stood        time.Time
+	backstop     bool // whoever is none of the agents was refused all the same
 	tally        tally
 }
 
@@ -34,6 +36,8 @@ type tally struct {
 	unheard int
 	// unasked changes were persisted while nobody was asked.
 	unasked []string
+	// stopped requests were refused by the backstop, inside the API server.
+	stopped int
 	wrong   []string
 }
 
@@ -59,6 +63,9 @@ func (t *tally) why() string {
 	}
 	if len(t.unasked) > 0 {
 		out = append(out, fmt.Sprintf("%d changes passed unasked, all found by `audit outcomes`", len(t.unasked)))
+	}
+	if t.stopped > 0 {
+		out = append(out, fmt.Sprintf("%d more refused by the backstop", t.stopped))
 	}
 	return strings.Join(out, "; ")
 }
@@ -105,9 +112,11 @@ func (p *phase) judge(e cluster.Event) {
 		t.allowed++
 	case persisted && known(e) != "" && !leftOut(e):
 		t.unasked = append(t.unasked, objectOf(e))
-		if !p.unregistered {
+		if !p.unregistered || e.Received.After(p.stood) || p.backstop && known(e) == "carol" {
 			t.wrong = append(t.wrong, "nobody was asked: "+what)
 		}
+	case p.backstop && e.Response.Code == 403 && strings.Contains(e.Response.Message, backstop):
+		t.stopped++
 	}
 	switch who := known(e); {
 	case !called:
@@ -129,9 +138,9 @@ func objectOf(e cluster.Event) string {
 	return strings.TrimSpace(resource + " " + strings.TrimPrefix(e.Object.Namespace+"/"+e.Object.Name, "/"))
 }
 
-// leftOut tells whether the webhook's own conditions leave a request out, whoever asks.
+// leftOut tells whether no webhook is ever asked about a request, or the webhook's own conditions leave it out, whoever asks.
 func leftOut(e cluster.Event) bool {
-	return e.Object.Resource == "events" || e.Object.Group == "authentication.k8s.io" || e.Object.Group == "authorization.k8s.io"
+	return e.Object.Group == "admissionregistration.k8s.io" || e.Object.Resource == "events" || e.Object.Group == "authentication.k8s.io" || e.Object.Group == "authorization.k8s.io"
 }
 
 func (t *tally) count(why string) {
@@ -162,6 +171,7 @@ func whyFailed(message string) string {
 		"connection refused":        "connections cut, to no replica or one that was killed",
 		"connection reset":          "connections cut, to no replica or one that was killed",
 		"EOF":                       "connections cut, to no replica or one that was killed",
+		"force closed":              "connections cut, to no replica or one that was killed",
 		"broken pipe":               "connections cut, to no replica or one that was killed",
 		"context deadline exceeded": "too slow",
 		"Client.Timeout":            "too slow",

@@ -110,11 +110,12 @@ func happenings(t *testing.T, in *installation) []*phase {
 			t.Logf("%s: left out: %s", e.name, e.skip)
 			continue
 		}
-		p := &phase{name: e.name, begin: time.Now(), mode: e.mode, unregistered: e.unregistered}
+		p := &phase{name: e.name, begin: time.Now(), mode: e.mode, unregistered: e.unregistered, backstop: e.backstop}
 		before := work.unheard.Load()
 		if err := e.happen(ctx, in); err != nil {
 			t.Fatalf("%s: %v", e.name, err)
 		}
+		p.stood = time.Now()
 		if err := linger(ctx, in.settings.linger); err != nil {
 			t.Fatal(err)
 		}
@@ -135,11 +136,11 @@ func cosigned(t *testing.T, in *installation) error {
 	t.Helper()
 	return eventually(t.Context(), func() error {
 		for _, r := range in.replicas {
-			metrics, _, err := r.ask(t.Context(), "/metrics")
+			n, err := r.metric(t.Context(), "gate_audit_cosignatures")
 			if err != nil {
 				return err
 			}
-			if !strings.Contains(metrics, "\ngate_audit_cosignatures 2\n") {
+			if n != 2 {
 				return errors.New(r.name + ": not cosigned by both peers")
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -89,6 +90,20 @@ func (r *replica) ask(ctx context.Context, path string) (string, int, error) {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	return string(body), response.StatusCode, err
+}
+
+// metric is a series of /metrics, named with its labels as there, that counts something; 0 if there is none.
+func (r *replica) metric(ctx context.Context, series string) (int, error) {
+	body, _, err := r.ask(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(body) {
+		if value, ok := strings.CutPrefix(line, series+" "); ok {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, nil
 }
 
 func (r *replica) waitReady(ctx context.Context) error {

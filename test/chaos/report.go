@@ -19,6 +19,7 @@ gate being asked while it was registered. Afterwards the three audit logs are ve
 
 - *without a verdict*: the request was refused because no replica answered (` + "`failurePolicy: Fail`" + `); the client tries again.
 - *not yet*: answered 429; client-go asks again by itself. A commit that a replica has not seen yet is fetched on demand; with the Git host away, what no verified commit declares may be in a newer one.
+- The webhook's configuration is repaired by the gate itself (` + "`" + `registration.repair: webhook` + "`" + `). What passes until then is no decision: each such change must be found afterwards, as one without a record.
 - A connection stays with its replica, as through a Service: what a killed replica had accepted, and what is sent to it until its endpoint is gone, is refused.
 
 | event | what happens | asked | allowed | refused | not yet | without a verdict | why | wrong |
