@@ -58,12 +58,12 @@ func newReferences() references {
 	return references{map[string]reference{}, map[judgedKey]*Judged{}, false}
 }
 
-// add takes up what a record names.
+// add takes up what a record names. It keeps nothing of the record.
 func (x *references) add(r *audit.Record) {
 	for _, digest := range r.Exhibits() {
 		ref, known := x.named[digest]
 		if !known {
-			ref.seq = r.Seq
+			digest, ref.seq = strings.Clone(digest), r.Seq
 		}
 		ref.policies = ref.policies || r.Policy != nil && r.Policy.Digest == digest
 		x.named[digest] = ref
@@ -79,10 +79,13 @@ func (x *references) add(r *audit.Record) {
 			x.unlisted = true
 			return
 		}
+		k = judgedKey{strings.Clone(k.repository), git.ID(strings.Clone(string(k.commit))), strings.Clone(k.list)}
 		j = &Judged{Repository: k.repository, Commit: k.commit, SignerList: k.list, Record: r.Seq}
 		x.judged[k] = j
 	}
-	j.Trust = cmp.Or(j.Trust, o.Trust)
+	if j.Trust == "" {
+		j.Trust = strings.Clone(o.Trust)
+	}
 	switch r.Type {
 	case audit.TypePublished:
 		j.Published = true
@@ -103,6 +106,14 @@ func (x *references) list() []Judged {
 		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Record, b.Record), cmp.Compare(a.Commit, b.Commit), cmp.Compare(a.SignerList, b.SignerList))
 	})
 	return all
+}
+
+// notes says what of the list is left out.
+func (x *references) notes() []string {
+	if !x.unlisted {
+		return nil
+	}
+	return []string{fmt.Sprintf("by what commits were judged is listed for the first %d only", maxJudged)}
 }
 
 // all yields the digests that are named, sorted, and after that of a policy set those of its files. read returns an exhibit; where it fails, failed is told.
@@ -182,9 +193,7 @@ func (v *verifier) exhibits() {
 		}
 	}
 	v.Judged, v.Exhibits = v.references.list(), len(digests)
-	if v.references.unlisted {
-		v.Notes = append(v.Notes, fmt.Sprintf("by what commits were judged is listed for the first %d only", maxJudged))
-	}
+	v.Notes = append(v.Notes, v.references.notes()...)
 }
 
 // exhibit reads one from the archive.

@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/audit/exhibit"
+	"github.com/commitgate/commitgate/audit/seal"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -150,6 +152,90 @@ func TestWhatWasNotKeptIsMissingFromTheArchive(t *testing.T) {
 	}
 	if _, err := Write(t.Context(), io.Discard, []string{w.dir}, Options{}); err == nil {
 		t.Error("an archive was made with an exhibit that is not what its name says")
+	}
+}
+
+// ofLog verifies a log, or a part of it, with its exhibits.
+func ofLog(t *testing.T, path string, w *writer) ExhibitReport {
+	t.Helper()
+	x, err := OfLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report, _, err := seal.Verify(path, seal.Options{Verifiers: w.verifiers, Watch: x.Watch}); err != nil || len(report.Problems) > 0 {
+		t.Fatalf("%v, %v", report.Problems, err)
+	}
+	return x.Check()
+}
+
+// Somebody with access to the disk cannot change the records, and would like another list of signers to have judged.
+func TestTheExhibitsOfALog(t *testing.T) {
+	w, j := judgedLog(t)
+	shards, err := filepath.Glob(filepath.Join(w.dir, "2*"))
+	if err != nil || len(shards) != 1 {
+		t.Fatal(shards, err)
+	}
+	segments, err := audit.Segments(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archived := verify(t, pack(t, audit.Filter{}, w.dir), w.verifiers)
+	for name, path := range map[string]string{"the log": w.dir, "its shard": shards[0], "its shard, with a slash": shards[0] + "/"} {
+		if r := ofLog(t, path, w); len(r.Problems) > 0 || len(r.Notes) > 0 || r.Exhibits != 5 || !slices.Equal(r.Judged, archived.Judged) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	file := func(digest string) string {
+		name, _ := exhibit.Name(digest)
+		return filepath.Join(w.dir, exhibit.Folder, name)
+	}
+	for name, c := range map[string]struct {
+		digest  string
+		content string // "" removes it
+		want    error
+	}{
+		"mallory was on the list":     {j.both, "alice@example.org ssh-ed25519 AAAA\nmallory@example.org ssh-ed25519 MMMM\n", exhibit.ErrAltered},
+		"nobody knows who could sign": {j.alone, "", exhibit.ErrNotThere},
+		"the policies are gone":       {j.policies, "", exhibit.ErrNotThere},
+		"a policy is gone":            {j.rego, "", exhibit.ErrNotThere},
+		"a policy forbade less":       {j.rego, "package commitgate.nothing\n", exhibit.ErrAltered},
+		"other rules were configured": {j.trust, `{"Spec":{"rules":[]}}`, exhibit.ErrAltered},
+	} {
+		was, err := os.ReadFile(file(c.digest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.content != "" {
+			err = os.WriteFile(file(c.digest), []byte(c.content), 0o600)
+		} else {
+			err = os.Remove(file(c.digest))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := ofLog(t, w.dir, w)
+		if len(r.Problems) != 1 || r.Problems[0].Seq == 0 || !strings.Contains(r.Problems[0].What, c.want.Error()) {
+			t.Errorf("%s: problems %v", name, r.Problems)
+		}
+		if err := os.WriteFile(file(c.digest), was, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(w.dir, exhibit.Folder), filepath.Join(w.dir, "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	if r := ofLog(t, w.dir, w); len(r.Problems) != 4 { // the files of policies are not known then
+		t.Errorf("a log without exhibits: %v", r.Problems)
+	}
+	noted := 0
+	for _, s := range segments {
+		r := ofLog(t, s.Path, w)
+		if noted += len(r.Notes); len(r.Problems) > 0 || len(r.Judged) > 0 && len(r.Notes) == 0 {
+			t.Errorf("%s by itself: %+v", s.Path, r)
+		}
+	}
+	if r := ofLog(t, shards[0], w); noted == 0 || len(r.Problems) > 0 || len(r.Notes) != 1 || !strings.Contains(r.Notes[0], "were not checked") {
+		t.Errorf("%d segments named something; the shard by itself: %+v", noted, r)
 	}
 }
 

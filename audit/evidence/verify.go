@@ -109,6 +109,7 @@ type verifier struct {
 	population hash.Hash
 	matched    uint64 // records of the population that were seen
 	references references
+	parser     audit.Parser
 }
 
 func (v *verifier) problem(seq uint64, file, what string) {
@@ -338,19 +339,19 @@ func (w *walk) record(line []byte) error {
 	if err := w.add(tlog.RecordHash(line)); err != nil {
 		return err
 	}
-	r, err := audit.ParseRecord(line)
+	r, err := w.parser.Parse(line)
 	if err != nil {
 		return fmt.Errorf("altered: not a record: %w", err)
 	}
 	filter := w.Asked.filter()
-	matches := filter.Matches(&r)
+	matches := filter.Matches(r)
 	if !matches && !w.Asked.periodOnly() {
 		return fmt.Errorf("record %d is not what was asked for", f.Seq)
 	}
-	w.references.add(&r)
+	w.references.add(r)
 	w.inPeriod(f, gap)
 	if matches {
-		row, err := export.CSV{}.Record(nil, line, &r)
+		row, err := export.CSV{}.Record(nil, line, r)
 		if err != nil {
 			return err
 		}

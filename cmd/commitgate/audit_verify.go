@@ -26,8 +26,9 @@ func newAuditVerify() *cobra.Command {
 		Use:   "verify DIR|FILE",
 		Short: "Check that an audit log is whole and unchanged",
 		Long: `Check each record of an audit log: that its content is what its sum says, that it follows the
-one before it, that none is missing; and that each shard is what its signed checkpoints say, so
-that nothing was changed or cut off since they were signed.
+one before it, that none is missing; that each shard is what its signed checkpoints say, so that
+nothing was changed or cut off since they were signed; and that the signer lists, policies and
+configurations that records name by digest lie beside them, byte for byte.
 
 DIR is the folder of a log, or of one of its shards; FILE is one segment, or an evidence archive
 (` + "`commitgate audit export -o evidence`" + `), which needs neither the log nor the cluster.
@@ -50,8 +51,7 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 			if signed {
 				return usage("--signed is about evidence archives, and %s is none", args[0])
 			}
-			var v verification
-			v.Report, v.Sealed, err = seal.Verify(args[0], options)
+			v, err := verifyLog(args[0], options)
 			if errors.Is(err, fs.ErrNotExist) {
 				return usage("%w", err)
 			}
@@ -72,6 +72,25 @@ Exit status: 0 the log is sound, 1 it is not and the first bad record was named,
 	cmd.Flags().StringSliceVar(&anchors, "checkpoint", nil, "file with a checkpoint that was kept elsewhere")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
+}
+
+// verifyLog checks a log, or a part of one, and the exhibits beside it.
+func verifyLog(path string, o seal.Options) (v verification, err error) {
+	exhibits, err := evidence.OfLog(path)
+	if err != nil {
+		return v, err
+	}
+	o.Watch = exhibits.Watch
+	if v.Report, v.Sealed, err = seal.Verify(path, o); err != nil {
+		return v, err
+	}
+	found := exhibits.Check()
+	v.Exhibits, v.Judged = found.Exhibits, found.Judged
+	for _, p := range found.Problems {
+		v.Add(p)
+	}
+	v.Notes = append(v.Notes, found.Notes...)
+	return v, nil
 }
 
 // isArchive tells whether path is a ZIP file, by its first bytes.
@@ -146,21 +165,26 @@ func printEvidence(w io.Writer, r evidence.Report) error {
 	if len(r.SignedBy) > 0 {
 		fmt.Fprintf(&b, "archive:  signed by %s\n", plain(strings.Join(r.SignedBy, ", ")))
 	}
-	if r.Exhibits > 0 {
-		fmt.Fprintf(&b, "exhibits: %d signer lists, policies and other documents that the records name, each byte for byte\n", r.Exhibits)
-	}
-	for i, j := range r.Judged {
-		if i == maxJudgedLines {
-			fmt.Fprintf(&b, "judged:   … and %d more: -o json lists all\n", len(r.Judged)-i)
-			break
-		}
-		fmt.Fprintf(&b, "judged:   %s %s by signer list %s%s\n", plain(j.Repository), j.Commit.Short(), plain(shortDigest(j.SignerList)), judgedWith(j))
-	}
+	printJudged(&b, r.Exhibits, r.Judged)
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note:     %s\n", plain(n))
 	}
 	_, err = io.WriteString(w, b.String())
 	return err
+}
+
+// printJudged tells how many exhibits there are, and by which of them commits were judged.
+func printJudged(b *strings.Builder, exhibits int, judged []evidence.Judged) {
+	if exhibits > 0 {
+		fmt.Fprintf(b, "exhibits: %d signer lists, policies and other documents that the records name, each byte for byte\n", exhibits)
+	}
+	for i, j := range judged {
+		if i == maxJudgedLines {
+			fmt.Fprintf(b, "judged:   … and %d more: -o json lists all\n", len(judged)-i)
+			break
+		}
+		fmt.Fprintf(b, "judged:   %s %s by signer list %s%s\n", plain(j.Repository), j.Commit.Short(), plain(shortDigest(j.SignerList)), judgedWith(j))
+	}
 }
 
 // maxJudgedLines is how many judgements fit on a screen.
@@ -216,7 +240,9 @@ func verifyOptions(keys, anchors []string) (o seal.Options, err error) {
 // verification is what `audit verify` found.
 type verification struct {
 	audit.Report
-	Sealed []seal.Result `json:"sealed"`
+	Sealed   []seal.Result     `json:"sealed"`
+	Exhibits int               `json:"exhibits"` // that records name, and that are there
+	Judged   []evidence.Judged `json:"judged,omitempty"`
 }
 
 func (v verification) print(w io.Writer, output string) error {
@@ -247,6 +273,7 @@ func (v verification) print(w io.Writer, output string) error {
 		}
 		b.WriteByte('\n')
 	}
+	printJudged(&b, v.Exhibits, v.Judged)
 	for _, n := range v.Notes {
 		fmt.Fprintf(&b, "note:     %s\n", n)
 	}
