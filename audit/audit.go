@@ -74,7 +74,7 @@ const DetailConfiguration = "configuration"
 func (r *Record) Exhibits() []string {
 	var all []string
 	if o := r.Origin; o != nil {
-		all = append(all, o.SignerList, o.NextSignerList, o.Trust)
+		all = append(append(all, o.SignerList, o.NextSignerList, o.Trust), o.MergedSignerLists...)
 	}
 	if r.Policy != nil {
 		all = append(all, r.Policy.Digest)
@@ -171,6 +171,8 @@ type Origin struct {
 	Signers    []Signer   `json:"signers,omitempty"` // whose signatures on the commit were accepted
 	// SignerList is the digest of the signer list by which the commit was judged: that of its first parent, or else the configuration's trust.
 	SignerList string `json:"signerList,omitempty"`
+	// MergedSignerLists are the digests of the signer lists of a merge's other parents, where they differ: the commit was judged by all of them.
+	MergedSignerLists []string `json:"mergedSignerLists,omitempty"`
 	// NextSignerList is the digest of the signer list by which the commits after it are judged.
 	NextSignerList string `json:"nextSignerList,omitempty"`
 	// Trust is the digest of what the configuration says of signers and rules.

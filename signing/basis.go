@@ -1,7 +1,9 @@
 package signing
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"github.com/commitgate/commitgate/git"
 )
@@ -30,6 +32,40 @@ func (a *Authority) List(t Tree) (List, error) {
 		}
 	}
 	return List{Content: a.trust}, nil
+}
+
+// MergedLists are the signer lists of the other parents of a merge, those that differ from its first parent's, each once: the commit is
+// judged by all of them. A commit with one parent has none.
+func (a *Authority) MergedLists(ctx context.Context, h History, c *git.Commit) ([]List, error) {
+	if a.listPath == "" || len(c.Parents) < 2 {
+		return nil, nil
+	}
+	var lists []List
+	var seen []git.ID // the files; "" is the configuration's
+	for i, parent := range c.Parents {
+		id, err := treeOf(ctx, h, parent)
+		if err != nil {
+			return nil, err
+		}
+		t, err := h.Tree(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		file, err := t.ID(a.listPath)
+		if err != nil {
+			return nil, err
+		}
+		known := slices.Contains(seen, file)
+		if seen = append(seen, file); known || i == 0 {
+			continue
+		}
+		list, err := a.List(t)
+		if err != nil {
+			return nil, err
+		}
+		lists = append(lists, list)
+	}
+	return lists, nil
 }
 
 // ListPath is where the repository keeps its signer list, "" if it keeps none.

@@ -45,6 +45,8 @@ type Entry struct {
 	Signatures []signing.Signature
 	// SignerList is the digest of the signer list by which that commit was judged: that of its first parent, or the configuration's. "" for the anchor.
 	SignerList string
+	// MergedSignerLists are those of its other parents, where it is a merge and they differ: it was judged by all of them.
+	MergedSignerLists []string
 }
 
 // Parts are what a snapshot consists of beside its declared objects.

@@ -229,6 +229,9 @@ func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
 	if changed.list != nil {
 		e.SignerList = changed.list.Digest
 	}
+	for _, list := range changed.merged {
+		e.MergedSignerLists = append(e.MergedSignerLists, list.Digest)
+	}
 	if old != nil && !retyped && sameDeclaration(&old.Object, o) {
 		e.Content, e.Account = old.Content, old.Account // one copy of the content, prepared once
 	} else {

@@ -48,7 +48,7 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 	if err != nil {
 		return 0, nil, err
 	}
-	changed, err := l.changes(ctx, h, commits)
+	changed, merged, err := l.changes(ctx, h, commits)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -61,6 +61,7 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 		if list, ok := lists[i]; ok {
 			l.lineage.relist(list)
 		}
+		l.lineage.merges(merged[i])
 		l.stand(v)
 	}
 	return len(commits), refused, nil
@@ -107,9 +108,9 @@ func (l *line) lists(commits []signing.Verified, changed [][]git.Path) (map[int]
 	return lists, nil
 }
 
-// changes lists what each of the commits changed against the one before it, on all cores.
-func (l *line) changes(ctx context.Context, h signing.History, commits []signing.Verified) ([][]git.Path, error) {
-	changed := make([][]git.Path, len(commits))
+// changes lists what each of the commits changed against the one before it, and the signer lists of the branches that it merged, on all cores.
+func (l *line) changes(ctx context.Context, h signing.History, commits []signing.Verified) (changed [][]git.Path, merged [][]signing.List, err error) {
+	changed, merged = make([][]git.Path, len(commits)), make([][]signing.List, len(commits))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i, v := range commits {
@@ -118,9 +119,11 @@ func (l *line) changes(ctx context.Context, h signing.History, commits []signing
 			before = commits[i-1]
 		}
 		g.Go(func() (err error) {
-			changed[i], err = h.Changed(ctx, before.Commit().Tree, v.Commit().Tree)
+			if changed[i], err = h.Changed(ctx, before.Commit().Tree, v.Commit().Tree); err == nil {
+				merged[i], err = l.authority.MergedLists(ctx, h, v.Commit())
+			}
 			return err
 		})
 	}
-	return changed, g.Wait()
+	return changed, merged, g.Wait()
 }

@@ -17,6 +17,8 @@ type lineage struct {
 	commits []lineageCommit
 	// lists are the signer lists of the line, oldest first: the anchor's, and each that a commit put in the place of the one before.
 	lists []*SignerList
+	// aside are the lists that only branches had that were merged, by digest.
+	aside map[string]*SignerList
 	index map[git.ID]int32
 	// touched holds files, and folders in which something was touched, down to the root ".": indices in commits, ascending.
 	touched map[git.Path][]int32
@@ -26,12 +28,14 @@ type lineage struct {
 type lineageCommit struct {
 	id         git.ID
 	signatures []signing.Signature
-	list       *SignerList // by which it was judged; nil for the anchor
+	list       *SignerList   // by which it was judged; nil for the anchor
+	merged     []*SignerList // of the other parents of a merge, where they differ: by them, too
 }
 
-// SignerList is a signer list of the line, from the commit on that brought it. By it the commits are judged whose first parent has it.
+// SignerList is a signer list of the line, from the commit on that brought it. By it the commits are judged whose first parent has it; and, of the line
+// or of a branch that was merged, the merges of which another parent has it.
 type SignerList struct {
-	Commit git.ID   // that brought it: the anchor, or a later one
+	Commit git.ID   // that brought it: the anchor, or a later one; for a list that only a merged branch had, the merge
 	Path   git.Path // "" if the tree holds none, and the configuration's signers count
 	Digest string   // sha256: and 64 hexadecimal digits
 	Before string   // the digest of the one that it replaced, "" for the anchor's
@@ -43,8 +47,8 @@ type SignerList struct {
 
 func newLineage(anchor git.ID, signatures []signing.Signature, list signing.List) *lineage {
 	return &lineage{
-		commits: []lineageCommit{{anchor, signatures, nil}}, index: map[git.ID]int32{anchor: 0}, lists: []*SignerList{signerList(anchor, list)},
-		touched: make(map[git.Path][]int32),
+		commits: []lineageCommit{{id: anchor, signatures: signatures}}, index: map[git.ID]int32{anchor: 0}, lists: []*SignerList{signerList(anchor, list)},
+		aside: make(map[string]*SignerList), touched: make(map[git.Path][]int32),
 	}
 }
 
@@ -67,6 +71,22 @@ func (l *lineage) relist(list signing.List) {
 	l.lists = append(l.lists, next)
 }
 
+// merges notes the signer lists of the other parents of the last commit.
+func (l *lineage) merges(lists []signing.List) {
+	c := &l.commits[len(l.commits)-1]
+	for _, list := range lists {
+		s := signerList(c.id, list)
+		if i := slices.IndexFunc(l.lists, func(other *SignerList) bool { return other.Digest == s.Digest }); i >= 0 {
+			s = l.lists[i]
+		} else if other := l.aside[s.Digest]; other != nil {
+			s = other
+		} else {
+			l.aside[s.Digest] = s
+		}
+		c.merged = append(c.merged, s)
+	}
+}
+
 // listAfter is the signer list by which the commits after a revision are judged.
 func (l *lineage) listAfter(revision git.ID) *SignerList {
 	at := l.index[revision]
@@ -80,7 +100,7 @@ func (l *lineage) add(id git.ID, signatures []signing.Signature, changed []git.P
 	if last := l.commits[at-1].signatures; slices.Equal(last, signatures) {
 		signatures = last // usually the same few people
 	}
-	l.commits = append(l.commits, lineageCommit{id, signatures, l.list()})
+	l.commits = append(l.commits, lineageCommit{id: id, signatures: signatures, list: l.list()})
 	l.index[id] = at
 	for _, p := range changed {
 		for {

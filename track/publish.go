@@ -233,13 +233,18 @@ func (r *repository) publication(v signing.Verified, next *built) Publication {
 	p := Publication{
 		Repository: r.name, Branch: r.spec.Branch, Commit: v.Commit(), Signatures: v.Signatures(), From: r.mark,
 		Objects: next.Len(), Put: next.put, Gone: next.gone,
-		Judged: l.commits[l.index[id]].list, Next: l.listAfter(id), Trust: r.authority.Trust(), Policies: next.Policies,
+		Judged: l.commits[l.index[id]].list, Merged: l.commits[l.index[id]].merged, Next: l.listAfter(id), Trust: r.authority.Trust(), Policies: next.Policies,
 	}
 	from, to := l.index[r.mark], l.index[id] // of a mark that is not on the line any more: from the anchor
 	for _, s := range l.lists {
 		if s.at > from && s.at <= to {
 			p.Relisted = append(p.Relisted, s)
 		}
+		if s.Content != nil {
+			p.Lists = append(p.Lists, s)
+		}
+	}
+	for _, s := range l.aside {
 		if s.Content != nil {
 			p.Lists = append(p.Lists, s)
 		}

@@ -35,9 +35,11 @@ type Publication struct {
 	// Judged is the signer list by which Commit was judged, nil for the anchor; Next that by which the commits after it are. Their content may
 	// be gone: it was handed over with an earlier publication.
 	Judged, Next *SignerList
+	// Merged are the signer lists of the other parents of Commit, where it is a merge and they differ from Judged: it was judged by all of them.
+	Merged []*SignerList
 	// Relisted are the signer lists that came between From and Commit, oldest first.
 	Relisted []*SignerList
-	// Lists are the signer lists of the line that the observer has not been given in this process, with their content.
+	// Lists are the signer lists of the line, and of what was merged into it, that the observer has not been given in this process, with their content.
 	Lists []*SignerList
 	// Trust is what the configuration says of signers and rules, as JSON.
 	Trust []byte

@@ -90,7 +90,7 @@ func origin(d admit.Decision, truth *snapshot.Truth) *audit.Origin {
 		when := c.Committer.When.UTC()
 		o.Commit, o.Author, o.Committer, o.CommitTime = c.ID, c.Author.Name, c.Committer.Name, &when
 	}
-	o.SignerList = e.SignerList
+	o.SignerList, o.MergedSignerLists = e.SignerList, e.MergedSignerLists
 	for _, s := range e.Signatures {
 		o.Signers = append(o.Signers, audit.Signer{Principal: string(s.Principal), Kind: string(s.Kind), Key: s.Key})
 	}

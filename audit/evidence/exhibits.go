@@ -29,10 +29,12 @@ type Judged struct {
 	// where the judgement itself is in the archive.
 	SignerList string `json:"signerList"`
 	Trust      string `json:"trust,omitempty"`
-	Published  bool   `json:"published,omitempty"` // it became the truth
-	Refused    bool   `json:"refused,omitempty"`
-	Changes    uint64 `json:"changes,omitempty"` // decisions about what it declares
-	Record     uint64 `json:"record"`            // seq of the first record that says so
+	// Merged are those of its other parents, where it is a merge and they differ: it was judged by all of them.
+	Merged    []string `json:"mergedSignerLists,omitempty"`
+	Published bool     `json:"published,omitempty"` // it became the truth
+	Refused   bool     `json:"refused,omitempty"`
+	Changes   uint64   `json:"changes,omitempty"` // decisions about what it declares
+	Record    uint64   `json:"record"`            // seq of the first record that says so
 }
 
 // references are what the records of an archive name.
@@ -85,6 +87,11 @@ func (x *references) add(r *audit.Record) {
 	}
 	if j.Trust == "" {
 		j.Trust = strings.Clone(o.Trust)
+	}
+	if j.Merged == nil {
+		for _, list := range o.MergedSignerLists {
+			j.Merged = append(j.Merged, strings.Clone(list))
+		}
 	}
 	switch r.Type {
 	case audit.TypePublished:

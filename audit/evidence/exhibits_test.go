@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +21,7 @@ import (
 )
 
 // judges are the documents by which the changes of a test were judged.
-type judges struct{ trust, alone, both, policies, rego string }
+type judges struct{ trust, alone, both, branch, policies, rego string }
 
 // keepJudges puts them beside a log.
 func keepJudges(t *testing.T, dir string) judges {
@@ -41,7 +41,7 @@ func keepJudges(t *testing.T, dir string) judges {
 	sum := sha256.Sum256([]byte(rego))
 	return judges{
 		trust: put(`{"Spec":{}}`), alone: put("alice@example.org ssh-ed25519 AAAA\n"), both: put("alice@example.org ssh-ed25519 AAAA\nbob@example.org ssh-ed25519 BBBB\n"),
-		rego: put(rego), policies: put(fmt.Sprintf(`[{"Path":"images.rego","Sum":%q}]`, hex.EncodeToString(sum[:]))),
+		branch: put("alice@example.org ssh-ed25519 AAAA\n# bob on his branch\nbob@example.org ssh-ed25519 BBBB\n"), rego: put(rego), policies: put(fmt.Sprintf(`[{"Path":"images.rego","Sum":%q}]`, hex.EncodeToString(sum[:]))),
 	}
 }
 
@@ -60,13 +60,15 @@ func judgedLog(t *testing.T) (*writer, judges) {
 	origin := func(commit git.ID, list, next string) *audit.Origin {
 		return &audit.Origin{Repository: "shop", Branch: "main", Revision: commit, Commit: commit, SignerList: list, NextSignerList: next, Trust: j.trust}
 	}
+	merge := origin(commitB, j.both, j.both) // of a branch that has another list
+	merge.MergedSignerLists = []string{j.branch}
 	event := &audit.Event{Message: "as it went"}
 	set := &audit.Policy{Digest: j.policies}
 	w.append(t,
 		audit.Record{Type: audit.TypeSigners, Origin: origin(commitA, j.alone, j.both), Event: event},
 		audit.Record{Type: audit.TypePolicies, Policy: set, Event: event},
 		audit.Record{Type: audit.TypePublished, Origin: origin(commitA, j.alone, j.both), Policy: set, Event: event},
-		audit.Record{Type: audit.TypePublished, Origin: origin(commitB, j.both, j.both), Policy: set, Event: event},
+		audit.Record{Type: audit.TypePublished, Origin: merge, Policy: set, Event: event},
 		audit.Record{
 			Type: audit.TypeDecision, Actor: &audit.Actor{Username: "flux", Role: "agent"}, Policy: set,
 			Request:  &audit.Request{Operation: "UPDATE", Kind: "Deployment", Group: "apps", Namespace: "shop", Name: "cart"},
@@ -82,19 +84,19 @@ func judgedLog(t *testing.T) (*writer, judges) {
 func TestAnArchiveSaysByWhatCommitsWereJudged(t *testing.T) {
 	w, j := judgedLog(t)
 	r := verify(t, pack(t, audit.Filter{}, w.dir), w.verifiers)
-	if len(r.Problems) > 0 || !r.Complete || r.Exhibits != 5 {
+	if len(r.Problems) > 0 || !r.Complete || r.Exhibits != 6 {
 		t.Fatalf("%d exhibits, complete %t, problems %v", r.Exhibits, r.Complete, r.Problems)
 	}
 	want := []Judged{
 		{Repository: "shop", Commit: commitA, SignerList: j.alone, Trust: j.trust, Published: true},
-		{Repository: "shop", Commit: commitB, SignerList: j.both, Trust: j.trust, Published: true, Changes: 1},
+		{Repository: "shop", Commit: commitB, SignerList: j.both, Merged: []string{j.branch}, Trust: j.trust, Published: true, Changes: 1},
 		{Repository: "shop", Commit: commitC, SignerList: j.both, Trust: j.trust, Refused: true},
 	}
 	if len(r.Judged) != len(want) {
 		t.Fatalf("judged: %+v", r.Judged)
 	}
 	for i, have := range r.Judged {
-		if have.Record = 0; have != want[i] {
+		if have.Record = 0; !reflect.DeepEqual(have, want[i]) {
 			t.Errorf("judged: %+v, want %+v", have, want[i])
 		}
 	}
@@ -114,6 +116,7 @@ func TestForgedExhibits(t *testing.T) {
 		want   string
 	}{
 		"mallory was on the list":      {func(f map[string][]byte) { f[file(j.both)] = append(f[file(j.both)], "mallory x\n"...) }, "not what its name says"},
+		"who could on the branch":      {func(f map[string][]byte) { delete(f, file(j.branch)) }, "missing"},
 		"nobody knows who could sign":  {func(f map[string][]byte) { delete(f, file(j.alone)) }, "missing"},
 		"the policies are gone":        {func(f map[string][]byte) { delete(f, file(j.policies)) }, "missing"},
 		"a policy is gone":             {func(f map[string][]byte) { delete(f, file(j.rego)) }, "missing"},
@@ -181,7 +184,7 @@ func TestTheExhibitsOfALog(t *testing.T) {
 	}
 	archived := verify(t, pack(t, audit.Filter{}, w.dir), w.verifiers)
 	for name, path := range map[string]string{"the log": w.dir, "its shard": shards[0], "its shard, with a slash": shards[0] + "/"} {
-		if r := ofLog(t, path, w); len(r.Problems) > 0 || len(r.Notes) > 0 || r.Exhibits != 5 || !slices.Equal(r.Judged, archived.Judged) {
+		if r := ofLog(t, path, w); len(r.Problems) > 0 || len(r.Notes) > 0 || r.Exhibits != 6 || !reflect.DeepEqual(r.Judged, archived.Judged) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
@@ -196,6 +199,7 @@ func TestTheExhibitsOfALog(t *testing.T) {
 	}{
 		"mallory was on the list":     {j.both, "alice@example.org ssh-ed25519 AAAA\nmallory@example.org ssh-ed25519 MMMM\n", exhibit.ErrAltered},
 		"nobody knows who could sign": {j.alone, "", exhibit.ErrNotThere},
+		"who could on the branch":     {j.branch, "", exhibit.ErrNotThere},
 		"the policies are gone":       {j.policies, "", exhibit.ErrNotThere},
 		"a policy is gone":            {j.rego, "", exhibit.ErrNotThere},
 		"a policy forbade less":       {j.rego, "package commitgate.nothing\n", exhibit.ErrAltered},
@@ -224,7 +228,7 @@ func TestTheExhibitsOfALog(t *testing.T) {
 	if err := os.Rename(filepath.Join(w.dir, exhibit.Folder), filepath.Join(w.dir, "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
-	if r := ofLog(t, w.dir, w); len(r.Problems) != 4 { // the files of policies are not known then
+	if r := ofLog(t, w.dir, w); len(r.Problems) != 5 { // the files of policies are not known then
 		t.Errorf("a log without exhibits: %v", r.Problems)
 	}
 	noted := 0

@@ -183,7 +183,11 @@ func printJudged(b *strings.Builder, exhibits int, judged []evidence.Judged) {
 			fmt.Fprintf(b, "judged:   … and %d more: -o json lists all\n", len(judged)-i)
 			break
 		}
-		fmt.Fprintf(b, "judged:   %s %s by signer list %s%s\n", plain(j.Repository), j.Commit.Short(), plain(shortDigest(j.SignerList)), judgedWith(j))
+		lists := shortDigest(j.SignerList)
+		for _, merged := range j.Merged {
+			lists += " and " + shortDigest(merged)
+		}
+		fmt.Fprintf(b, "judged:   %s %s by signer list %s%s\n", plain(j.Repository), j.Commit.Short(), plain(lists), judgedWith(j))
 	}
 }
 

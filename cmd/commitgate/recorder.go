@@ -67,6 +67,9 @@ func (r *recorder) Published(ctx context.Context, p track.Publication) error {
 	if p.Judged != nil {
 		o.SignerList = p.Judged.Digest
 	}
+	for _, list := range p.Merged {
+		o.MergedSignerLists = append(o.MergedSignerLists, list.Digest)
+	}
 	_, err := r.log.Append(ctx, audit.Record{
 		Type: audit.TypePublished, Origin: o, Policy: policyOf(p.Policies),
 		Event: &audit.Event{Message: "a revision became the truth", Details: map[string]string{
