@@ -81,7 +81,7 @@ type Object struct {
 	declaration Declaration
 	gvk         schema.GroupVersionKind
 	apiVersion  string
-	root        node
+	tree        *tree
 	ignored     [][]segment
 	lastApplied [32]byte // digest of the annotation as kubectl writes it
 }
@@ -108,7 +108,7 @@ func (t *Types) Declare(d Declaration) (*Object, error) {
 	if err != nil && !errors.Is(err, ErrNoSchema) {
 		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
-	o.root = root
+	o.tree = root.pack()
 	if d.LastApplied {
 		if o.lastApplied, err = digestLastApplied(d); err != nil {
 			return nil, fmt.Errorf("%s: %w", kind, err)
@@ -146,10 +146,10 @@ func inner(m map[string]any, name string) map[string]any {
 }
 
 // expected builds the tree of what the API server holds, in the version of target, once it has taken the declared object.
-func (o *Object) expected(target schema.GroupVersionKind) (node, error) {
+func (o *Object) expected(target schema.GroupVersionKind) (draft, error) {
 	content, opaque, err := o.split()
 	if err != nil {
-		return node{}, err
+		return draft{}, err
 	}
 	if _, ok := o.types.builtin.kinds[o.gvk]; ok {
 		return o.expectedBuiltin(content, opaque, target)
@@ -158,31 +158,31 @@ func (o *Object) expected(target schema.GroupVersionKind) (node, error) {
 	if c, ok := o.types.custom[o.gvk.GroupKind()]; ok && c.versions[target.Version] != nil {
 		v := c.versions[target.Version]
 		if full, err = c.normal(content, o.gvk.Version, target.Version); err != nil {
-			return node{}, err
+			return draft{}, err
 		}
 		s, status = v.shape, v.status
 	} else if target != o.gvk {
-		return node{}, ErrNoSchema
+		return draft{}, ErrNoSchema
 	}
 	root := grow("", full, s, content, true)
 	o.finish(&root, opaque, status)
 	return root, nil
 }
 
-func (o *Object) expectedBuiltin(content map[string]any, opaque []opaqueValue, target schema.GroupVersionKind) (node, error) {
+func (o *Object) expectedBuiltin(content map[string]any, opaque []opaqueValue, target schema.GroupVersionKind) (draft, error) {
 	k := o.types.builtin.kinds[o.gvk]
 	t, ok := o.types.builtin.kinds[target]
 	if !ok {
-		return node{}, ErrNoSchema
+		return draft{}, ErrNoSchema
 	}
 	full, err := k.normal(content, o.gvk, target, true)
 	if err != nil {
-		return node{}, err
+		return draft{}, err
 	}
 	raw := content
 	if target != o.gvk {
 		if raw, err = k.normal(content, o.gvk, target, false); err != nil {
-			return node{}, err
+			return draft{}, err
 		}
 	}
 	if target.Kind == "Secret" && target.Group == "" {
@@ -194,7 +194,7 @@ func (o *Object) expectedBuiltin(content map[string]any, opaque []opaqueValue, t
 }
 
 // finish adds to the tree what does not come from the content: encrypted values, what the agent adds, what the server sets.
-func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
+func (o *Object) finish(root *draft, opaque []opaqueValue, status bool) {
 	for _, v := range opaque {
 		v.graft(root)
 	}
@@ -203,7 +203,7 @@ func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
 	o.addAgent(metadata.needMap("annotations"), o.declaration.Annotations)
 	if o.declaration.LastApplied {
 		n := metadata.needMap("annotations").need(lastAppliedKey)
-		*n = node{name: lastAppliedKey, kind: expectLastApplied, why: whyAgent, shape: scalarShape}
+		*n = draft{name: lastAppliedKey, kind: expectLastApplied, why: whyAgent, shape: scalarShape}
 	}
 	if metadata.kid("generateName") != nil && metadata.kid("name") == nil {
 		metadata.need("name").row = generatedName
@@ -212,10 +212,10 @@ func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
 		metadata.need("namespace").row = requestNamespace
 	}
 	for _, name := range serverMetadata {
-		*metadata.need(name) = node{name: name, kind: expectAny, why: whyServer, shape: scalarShape}
+		*metadata.need(name) = draft{name: name, kind: expectAny, why: whyServer, shape: scalarShape}
 	}
 	if status {
-		*root.need("status") = node{name: "status", kind: expectAny, why: whyServer, shape: root.shape.field("status")}
+		*root.need("status") = draft{name: "status", kind: expectAny, why: whyServer, shape: root.shape.field("status")}
 	}
 	rows := serverRows(o.gvk.GroupKind())
 	for i := range rows {
@@ -223,9 +223,9 @@ func (o *Object) finish(root *node, opaque []opaqueValue, status bool) {
 	}
 }
 
-func (o *Object) addAgent(n *node, values map[string]string) {
+func (o *Object) addAgent(n *draft, values map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(values)) {
-		*n.need(k) = node{name: k, kind: expectLeaf, value: values[k], why: whyAgent, shape: scalarShape}
+		*n.need(k) = draft{name: k, kind: expectLeaf, value: values[k], why: whyAgent, shape: scalarShape}
 	}
 }
 

@@ -1,7 +1,6 @@
 package account
 
 import (
-	"slices"
 	"sort"
 )
 
@@ -39,12 +38,12 @@ type walk struct {
 }
 
 func (w *walk) run() {
-	root := &w.object.root
+	root := w.object.tree.root()
 	if v, ok := w.change.Object["apiVersion"].(string); ok && v != w.object.apiVersion {
 		// Another served version of the kind: rare, and dear, but the same question.
 		if gvk, err := parseGVK(v, w.object.gvk.Kind); err == nil && gvk.Group == w.object.gvk.Group {
 			if converted, err := w.object.expected(gvk); err == nil {
-				root = &converted
+				root = converted.pack().root()
 			}
 		}
 	}
@@ -83,12 +82,12 @@ func (w *walk) missing() {
 }
 
 // value explains a value that is there and expected.
-func (w *walk) value(v any, n *node, old, mutated any) {
+func (w *walk) value(v any, n spot, old, mutated any) {
 	switch n.kind {
 	case expectAny:
 		w.everything(v, whys[n.why])
 	case expectLeaf:
-		if same(v, n.value) {
+		if n.holds(v) {
 			w.note(whys[n.why])
 			return
 		}
@@ -119,8 +118,8 @@ func (w *walk) value(v any, n *node, old, mutated any) {
 }
 
 // opaque explains a value that Git holds encrypted: by the decrypted one where that is known, else by its shape.
-func (w *walk) opaque(v any, n *node, old, mutated any) {
-	leaf, known := n.value.(sealedLeaf)
+func (w *walk) opaque(v any, n spot, old, mutated any) {
+	leaf, known := n.value().(sealedLeaf)
 	switch v.(type) {
 	case map[string]any, []any:
 		w.differs(v, n, old, mutated)
@@ -134,18 +133,18 @@ func (w *walk) opaque(v any, n *node, old, mutated any) {
 }
 
 // unexpected explains a value where the server may, but need not, set one.
-func (w *walk) unexpected(v any, n *node, old, mutated any) {
-	if n.row.explains(w, n.name, v, old) {
+func (w *walk) unexpected(v any, n spot, old, mutated any) {
+	if n.row().explains(w, n.name(), v, old) {
 		w.everything(v, Server)
 		return
 	}
-	w.extra(v, n.shape, old, mutated)
+	w.extra(v, n.shape(), old, mutated)
 }
 
 // whole walks a map or list. If it belongs to one owner as a whole and is not what was expected, it is still explained if
 // somebody else made it: it is the old one and Git says nothing in it, or it is what this cluster's admission made.
-func (w *walk) whole(v any, n *node, old, mutated any, walk func()) {
-	if w.rigid > 0 || n.kind == expectMap && !n.shape.atomic || n.kind == expectList && n.shape.separate() {
+func (w *walk) whole(v any, n spot, old, mutated any, walk func()) {
+	if w.rigid > 0 || n.kind == expectMap && !n.shape().atomic || n.kind == expectList && n.shape().separate() {
 		walk()
 		return
 	}
@@ -160,8 +159,8 @@ func (w *walk) whole(v any, n *node, old, mutated any, walk func()) {
 	if len(w.result.Unexplained) == unexplained && len(w.result.Missing) == missing {
 		return
 	}
-	why := w.inherited(v, old, mutated, n.declares())
-	if n.row.keeps(w, v, old) {
+	why := w.inherited(v, old, mutated, n.declares)
+	if n.row().keeps(w, v, old) {
 		why = Server
 	}
 	if why == "" {
@@ -186,29 +185,14 @@ func (w *walk) inherited(v, old, mutated any, declared bool) Why {
 	return ""
 }
 
-// declares tells whether Git says something in this value: an empty list or map of a built-in kind says nothing.
-func (n *node) declares() bool {
-	switch n.kind {
-	case expectMap, expectList:
-		return slices.ContainsFunc(n.kids, func(k node) bool { return k.declares() }) ||
-			n.why == whyDeclared && len(n.kids) == 0 && !n.blank()
-	}
-	return n.why == whyDeclared && (n.value != nil || n.item) || n.kind == expectOpaque
-}
-
-// blank tells whether the node is an empty value that the API server may as well leave out.
-func (n *node) blank() bool {
-	return len(n.kids) == 0 && n.shape.lax && (n.kind == expectList || n.kind == expectMap && n.shape.form == formMap)
-}
-
 // differs explains a value that is not the expected one.
-func (w *walk) differs(v any, n *node, old, mutated any) {
-	declared := n.declares()
+func (w *walk) differs(v any, n spot, old, mutated any) {
+	declared := n.declares
 	switch {
-	case n.row.keeps(w, v, old):
+	case n.row().keeps(w, v, old):
 		w.everything(v, Server)
 		return
-	case !declared && n.row.explains(w, n.name, v, old):
+	case !declared && n.row().explains(w, n.name(), v, old):
 		w.everything(v, Server)
 		return
 	case w.rigid == 0 && old != nil && (n.why != whyAgent || n.kind == expectLastApplied):
@@ -231,29 +215,30 @@ func (w *walk) differs(v any, n *node, old, mutated any) {
 }
 
 // absent judges an expected value that is not there. What the agent adds need not be there yet, but nobody takes it away.
-func (w *walk) absent(n *node, old, mutated any) {
-	if n.why == whyAgent && n.kind == expectLeaf && old != nil && same(old, n.value) && !w.exempted() {
+func (w *walk) absent(n spot, old, mutated any) {
+	if n.why == whyAgent && n.kind == expectLeaf && old != nil && n.holds(old) && !w.exempted() {
 		w.missing()
 		return
 	}
-	if !n.declares() || n.row.keeps(w, nil, old) || w.change.Mutated != nil && mutated == nil {
+	if !n.declares || n.row().keeps(w, nil, old) || w.change.Mutated != nil && mutated == nil {
 		return
 	}
 	if w.exempted() || old == nil && w.change.Old != nil && w.ignored() {
 		return
 	}
-	if len(n.kids) == 0 {
+	if n.size() == 0 {
 		w.missing()
 		return
 	}
 	om, mm := asMap(old), asMap(mutated)
-	for i := range n.kids {
-		kid := &n.kids[i]
+	for i := range n.size() {
+		kid := n.child(i)
 		if n.kind == expectMap {
-			w.enter(fieldStep(n.shape, kid.name))
-			w.absent(kid, om[kid.name], mm[kid.name])
+			name := kid.name()
+			w.enter(fieldStep(n.shape(), name))
+			w.absent(kid, om[name], mm[name])
 		} else {
-			w.enter(expectedStep(n.shape, i, kid))
+			w.enter(expectedStep(n.shape(), i, kid))
 			w.absent(kid, nil, nil)
 		}
 		w.leave()
@@ -261,7 +246,7 @@ func (w *walk) absent(n *node, old, mutated any) {
 }
 
 // fieldsOf explains the fields of a map.
-func (w *walk) fieldsOf(m map[string]any, n *node, old, mutated any) {
+func (w *walk) fieldsOf(m map[string]any, n spot, old, mutated any) {
 	om, mm := asMap(old), asMap(mutated)
 	if len(m) == 0 {
 		w.note(whys[n.why]) // emptyDir: {} is a leaf
@@ -271,9 +256,9 @@ func (w *walk) fieldsOf(m map[string]any, n *node, old, mutated any) {
 		return
 	}
 	seen := 0
-	for i := range n.kids {
-		kid := &n.kids[i]
-		v, ok := m[kid.name]
+	for i := range n.size() {
+		kid := n.child(i)
+		v, ok := m[kid.name()]
 		if ok {
 			seen++
 		}
@@ -283,21 +268,21 @@ func (w *walk) fieldsOf(m map[string]any, n *node, old, mutated any) {
 		return
 	}
 	for name, v := range m {
-		if n.kid(name) == nil && v != nil {
+		if _, ok := n.kid(name); !ok && v != nil {
 			w.extraField(name, v, n, om, mm)
 		}
 	}
 }
 
 // orderedFields is fieldsOf with the fields in the order of their names, for the long form.
-func (w *walk) orderedFields(m map[string]any, n *node, om, mm map[string]any) {
+func (w *walk) orderedFields(m map[string]any, n spot, om, mm map[string]any) {
 	names := make([]string, 0, len(m))
 	for name := range m {
 		names = append(names, name)
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		if kid := n.kid(name); kid != nil {
+		if kid, ok := n.kid(name); ok {
 			w.field(m[name], kid, n, om, mm)
 		} else if m[name] != nil {
 			w.extraField(name, m[name], n, om, mm)
@@ -305,22 +290,23 @@ func (w *walk) orderedFields(m map[string]any, n *node, om, mm map[string]any) {
 	}
 }
 
-func (w *walk) field(v any, kid, n *node, om, mm map[string]any) {
-	w.enter(fieldStep(n.shape, kid.name))
+func (w *walk) field(v any, kid, n spot, om, mm map[string]any) {
+	name := kid.name()
+	w.enter(fieldStep(n.shape(), name))
 	if v == nil {
-		w.absent(kid, om[kid.name], mm[kid.name])
+		w.absent(kid, om[name], mm[name])
 	} else {
-		w.value(v, kid, om[kid.name], mm[kid.name])
+		w.value(v, kid, om[name], mm[name])
 	}
 	w.leave()
 }
 
-func (w *walk) extraField(name string, v any, n *node, om, mm map[string]any) {
-	w.enter(fieldStep(n.shape, name))
-	if n.row.explains(w, name, v, om[name]) {
+func (w *walk) extraField(name string, v any, n spot, om, mm map[string]any) {
+	w.enter(fieldStep(n.shape(), name))
+	if n.row().explains(w, name, v, om[name]) {
 		w.everything(v, Server)
 	} else {
-		w.extra(v, n.shape.field(name), om[name], mm[name])
+		w.extra(v, n.shape().field(name), om[name], mm[name])
 	}
 	w.leave()
 }
@@ -402,12 +388,12 @@ func (w *walk) extraItems(items []any, s *shape, old, mutated any) {
 }
 
 // items explains the items of a list.
-func (w *walk) items(items []any, n *node, old, mutated any) {
-	s := n.shape
+func (w *walk) items(items []any, n spot, old, mutated any) {
+	s := n.shape()
 	ol, ml := asList(old), asList(mutated)
 	op, mp := pairs(items, ol, s), pairs(items, ml, s)
 	np := n.pairs(items)
-	left, last := len(n.kids), -1
+	left, last := n.size(), -1
 	for i, item := range items {
 		w.enter(itemStep(s, i, item))
 		k := i
@@ -415,14 +401,14 @@ func (w *walk) items(items []any, n *node, old, mutated any) {
 			k = np[i]
 		}
 		switch {
-		case k >= 0 && k < len(n.kids):
+		case k >= 0 && k < n.size():
 			left--
-			if k < last && s.form == formListMap && n.kids[k].declares() && !ordered(ml, mp, i) && !w.exempted() {
+			if k < last && s.form == formListMap && n.child(k).declares && !ordered(ml, mp, i) && !w.exempted() {
 				w.unexplained() // init containers and variables have another meaning in another order
 			}
 			last = max(last, k)
-			w.value(item, &n.kids[k], at(ol, op, i), at(ml, mp, i))
-		case n.row.explains(w, "", item, at(ol, op, i)):
+			w.value(item, n.child(k), at(ol, op, i), at(ml, mp, i))
+		case n.row().explains(w, "", item, at(ol, op, i)):
 			w.everything(item, Server)
 		default:
 			w.extra(item, s.element(), at(ol, op, i), at(ml, mp, i))
@@ -440,8 +426,8 @@ func ordered(mutated []any, pairs []int, i int) bool {
 }
 
 // absentItems judges the expected items that have no counterpart in the list.
-func (w *walk) absentItems(items []any, n *node, np []int, ol, ml []any) {
-	found := make([]bool, len(n.kids))
+func (w *walk) absentItems(items []any, n spot, np []int, ol, ml []any) {
+	found := make([]bool, n.size())
 	for i := range items {
 		k := i
 		if np != nil {
@@ -451,12 +437,13 @@ func (w *walk) absentItems(items []any, n *node, np []int, ol, ml []any) {
 			found[k] = true
 		}
 	}
-	for k := range n.kids {
+	for k := range n.size() {
 		if found[k] {
 			continue
 		}
-		w.enter(expectedStep(n.shape, k, &n.kids[k]))
-		w.absent(&n.kids[k], n.kids[k].findIn(ol, n.shape, k), n.kids[k].findIn(ml, n.shape, k))
+		kid := n.child(k)
+		w.enter(expectedStep(n.shape(), k, kid))
+		w.absent(kid, kid.findIn(ol, n.shape(), k), kid.findIn(ml, n.shape(), k))
 		w.leave()
 	}
 }

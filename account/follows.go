@@ -33,9 +33,10 @@ func (t *Types) Follows(derived, template map[string]any, extra []Pattern) []str
 	var steps [32]step
 	w := walk{object: o, change: &Change{Object: live, Exempt: extra}, path: steps[:0]}
 	if gvk == templateKind {
-		w.fieldsOf(derived, o.root.kid("template"), nil, nil)
+		part, _ := o.tree.root().kid("template")
+		w.fieldsOf(derived, part, nil, nil)
 	} else {
-		w.fieldsOf(derived, &o.root, nil, nil)
+		w.fieldsOf(derived, o.tree.root(), nil, nil)
 	}
 	out := slices.Concat(w.result.Unexplained, w.result.Missing)
 	slices.Sort(out)
@@ -62,22 +63,23 @@ func (t *Types) derivation(gvk schema.GroupVersionKind, template map[string]any)
 		return nil, err
 	}
 	o := &Object{types: t, gvk: gvk, apiVersion: gvk.GroupVersion().String(), declaration: Declaration{Content: content}}
-	o.root = grow("", full, k.shape, full, true)
-	part := &o.root
+	root := grow("", full, k.shape, full, true)
+	part := &root
 	if gvk == templateKind {
-		part = o.root.kid("template")
+		part = root.kid("template")
 	} else {
-		*o.root.need("status") = node{name: "status", kind: expectAny, why: whyServer, shape: formlessShape}
+		*root.need("status") = draft{name: "status", kind: expectAny, why: whyServer, shape: formlessShape}
 		rows := serverRows(gvk.GroupKind())
 		for i := range rows {
-			rows[i].plant(&o.root)
+			rows[i].plant(&root)
 		}
 	}
 	m := part.needMap("metadata")
 	for name := range t.builtin.metadata.fields {
 		if name != "labels" && name != "annotations" {
-			*m.need(name) = node{name: name, kind: expectAny, why: whyServer, shape: formlessShape}
+			*m.need(name) = draft{name: name, kind: expectAny, why: whyServer, shape: formlessShape}
 		}
 	}
+	o.tree = root.pack()
 	return o, nil
 }

@@ -9,17 +9,17 @@ func (s *shape) separate() bool { return s.form == formSet || s.form == formList
 // itemStep is the step to an item of a list.
 func itemStep(s *shape, i int, item any) step {
 	if s.separate() {
-		return step{kind: stepItem, item: item, shape: s, index: i}
+		return step{kind: stepItem, item: item, shape: s, index: int32(i)}
 	}
-	return step{kind: stepIndex, index: i}
+	return step{kind: stepIndex, index: int32(i)}
 }
 
 // expectedStep is the step to an expected item that is not there.
-func expectedStep(s *shape, i int, n *node) step {
+func expectedStep(s *shape, i int, n spot) step {
 	if s.separate() {
-		return step{kind: stepItem, node: n, shape: s, index: i}
+		return step{kind: stepItem, spot: n, shape: s, index: int32(i)}
 	}
-	return step{kind: stepIndex, index: i}
+	return step{kind: stepIndex, index: int32(i)}
 }
 
 // sameItem tells whether two items of a set or list map have the same key.
@@ -40,21 +40,25 @@ func sameItem(a, b any, s *shape) bool {
 	return true
 }
 
+// keyed is an expected value, made or in the making, as far as keys need it.
+type keyed interface {
+	expects(kind nodeKind) bool
+	// holds tells whether the value of a leaf is v, kidHolds that of a child by its name. One that is not there holds null.
+	holds(v any) bool
+	kidHolds(name string, v any) bool
+}
+
 // sameKey is sameItem for an expected item; s is the shape of the list.
-func (n *node) sameKey(item any, s *shape) bool {
+func sameKey[N keyed](n N, item any, s *shape) bool {
 	if s.form == formSet {
-		return n.kind == expectLeaf && same(n.value, item)
+		return n.expects(expectLeaf) && n.holds(item)
 	}
 	m, ok := item.(map[string]any)
-	if !ok || n.kind != expectMap {
+	if !ok || !n.expects(expectMap) {
 		return false
 	}
 	for _, k := range s.keys {
-		var value any
-		if kid := n.kid(k); kid != nil {
-			value = kid.value
-		}
-		if !same(value, m[k]) {
+		if !n.kidHolds(k, m[k]) {
 			return false
 		}
 	}
@@ -62,12 +66,12 @@ func (n *node) sameKey(item any, s *shape) bool {
 }
 
 // findIn finds the counterpart of expected item i in a list of a live object, nil if there is none.
-func (n *node) findIn(items []any, s *shape, i int) any {
+func (n spot) findIn(items []any, s *shape, i int) any {
 	if !s.separate() {
 		return at(items, nil, i)
 	}
 	for _, item := range items {
-		if n.sameKey(item, s) {
+		if sameKey(n, item, s) {
 			return item
 		}
 	}
@@ -96,21 +100,21 @@ func pairs(a, b []any, s *shape) []int {
 }
 
 // pairs is the same for the expected items of a list node. Only a list of as many items is the plain case.
-func (n *node) pairs(items []any) []int {
-	s := n.shape
+func (n spot) pairs(items []any) []int {
+	s := n.shape()
 	if !s.separate() {
 		return nil
 	}
 	i := 0
-	for i < len(items) && i < len(n.kids) && n.kids[i].sameKey(items[i], s) {
+	for i < len(items) && i < n.size() && sameKey(n.child(i), items[i], s) {
 		i++
 	}
 	if i == len(items) {
 		return nil
 	}
-	places := make(map[string][]int, len(n.kids))
-	for i := range n.kids {
-		k := n.kids[i].keyText(s)
+	places := make(map[string][]int, n.size())
+	for i := range n.size() {
+		k := n.child(i).keyText(s)
 		places[k] = append(places[k], i)
 	}
 	return place(items, places, s)
@@ -148,17 +152,17 @@ func keyText(item any, s *shape) string {
 	return strings.Join(parts, "\x00")
 }
 
-func (n *node) keyText(s *shape) string {
+func (n spot) keyText(s *shape) string {
 	if s.form == formSet {
-		return typedText(n.value)
+		return typedText(n.value())
 	}
 	if n.kind != expectMap {
 		return "?"
 	}
 	parts := make([]string, len(s.keys))
 	for i, k := range s.keys {
-		if kid := n.kid(k); kid != nil {
-			parts[i] = typedText(kid.value)
+		if kid, ok := n.kid(k); ok {
+			parts[i] = typedText(kid.value())
 		} else {
 			parts[i] = typedText(nil)
 		}

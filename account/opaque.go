@@ -100,7 +100,7 @@ func (c *cutter) at(p []segment) bool {
 		case g.rest, g.any && s.kind != stepField:
 		case s.kind == stepItem || s.kind == stepIndex:
 			place, err := strconv.Atoi(g.text)
-			if err == nil && place != s.index || err != nil && g.text != s.text() {
+			if err == nil && place != int(s.index) || err != nil && g.text != s.text() {
 				return false
 			}
 		case g.text != s.text():
@@ -111,7 +111,7 @@ func (c *cutter) at(p []segment) bool {
 }
 
 // graft puts the value into the expected tree.
-func (v opaqueValue) graft(n *node) {
+func (v opaqueValue) graft(n *draft) {
 	for _, s := range v.path {
 		n.why = whyDeclared
 		switch s.kind {
@@ -132,13 +132,13 @@ func (v opaqueValue) graft(n *node) {
 
 // needItem is the item of a list node that a step names. An item that decoding dropped, or whose key itself is encrypted, is
 // expected with its keys alone.
-func (n *node) needItem(s step) *node {
+func (n *draft) needItem(s step) *draft {
 	n.kind = expectList
-	if s.kind == stepIndex && s.index < len(n.kids) {
+	if s.kind == stepIndex && int(s.index) < len(n.kids) {
 		return &n.kids[s.index]
 	}
 	for i := range n.kids {
-		if s.kind == stepItem && n.kids[i].sameKey(s.item, n.shape) {
+		if s.kind == stepItem && sameKey(&n.kids[i], s.item, n.shape) {
 			return &n.kids[i]
 		}
 	}
@@ -159,15 +159,14 @@ func (n *node) needItem(s step) *node {
 }
 
 // sameGivenKey is sameKey by the keys that the item spells, of which there must be one.
-func (n *node) sameGivenKey(item map[string]any, s *shape) bool {
+func (n *draft) sameGivenKey(item map[string]any, s *shape) bool {
 	given := 0
 	for _, k := range s.keys {
 		v, ok := item[k]
 		if !ok {
 			continue
 		}
-		kid := n.kid(k)
-		if kid == nil || !same(kid.value, v) {
+		if n.kid(k) == nil || !n.kidHolds(k, v) {
 			return false
 		}
 		given++

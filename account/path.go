@@ -11,9 +11,9 @@ import (
 type step struct {
 	name  string // of a field or key
 	item  any    // of a list: the item itself, whose keys are its name
-	node  *node  // of a list: the expected item, where there is no other
+	spot  spot   // of a list: the expected item, where there is no other
 	shape *shape // of the list
-	index int
+	index int32
 	kind  stepKind
 }
 
@@ -54,7 +54,7 @@ func plain(name string) bool {
 func (s *step) text() string {
 	switch s.kind {
 	case stepIndex:
-		return strconv.Itoa(s.index)
+		return strconv.Itoa(int(s.index))
 	case stepItem:
 		return s.key()
 	}
@@ -64,8 +64,8 @@ func (s *step) text() string {
 // key is the text of a list item's key: name=web, containerPort=80,protocol=TCP; the value itself for a set.
 func (s *step) key() string {
 	if s.shape.form == formSet {
-		if s.node != nil {
-			return scalarText(s.node.value)
+		if s.spot.node != nil {
+			return scalarText(s.spot.value())
 		}
 		return scalarText(s.item)
 	}
@@ -76,9 +76,9 @@ func (s *step) key() string {
 		}
 		b.WriteString(k)
 		b.WriteByte('=')
-		if s.node != nil {
-			if kid := s.node.kid(k); kid != nil {
-				b.WriteString(scalarText(kid.value))
+		if s.spot.node != nil {
+			if kid, ok := s.spot.kid(k); ok {
+				b.WriteString(scalarText(kid.value()))
 			}
 			continue
 		}

@@ -220,7 +220,7 @@ func labelKeyRows() []row {
 
 // plant puts the row into an expected tree. Under an item that nobody expects there is nothing to plant: what the server
 // sets in it explains nothing.
-func (r *row) plant(root *node) {
+func (r *row) plant(root *draft) {
 	if segments, err := Pattern(r.path).segments(); err == nil { // a test reads every row
 		items := slices.IndexFunc(segments[:len(segments)-1], func(s segment) bool { return s.any })
 		r.plantAt(root, segments, items >= 0)
@@ -229,7 +229,7 @@ func (r *row) plant(root *node) {
 
 // plantAt plants below a node. items tells whether the path still goes through the items of a list: up to there, only
 // what is expected is followed.
-func (r *row) plantAt(n *node, segments []segment, items bool) {
+func (r *row) plantAt(n *draft, segments []segment, items bool) {
 	s := segments[0]
 	switch {
 	case s.any && len(segments) == 1:
@@ -245,7 +245,7 @@ func (r *row) plantAt(n *node, segments []segment, items bool) {
 		case k == nil && r.ok == nil: // nothing to drop
 		case k == nil, r.overrides:
 			k = n.need(s.text)
-			*k = node{name: s.text, shape: k.shape, row: r}
+			*k = draft{name: s.text, shape: k.shape, row: r}
 		default:
 			k.row = r
 		}

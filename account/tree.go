@@ -1,219 +1,229 @@
 package account
 
 import (
-	"cmp"
-	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 )
 
-// nodeKind says what a node of the expected tree expects.
-type nodeKind uint8
+// tree is what is expected of an object, in as little memory as possible: a gate keeps one for each declared object, and none of them holds a
+// pointer for each of its values. It is immutable.
+type tree struct {
+	nodes  []node // the root first; the children of a node lie side by side
+	text   string // all names and texts, each once
+	facets []facet
+	seals  []sealedLeaf
+}
 
-const (
-	// expectNothing: the field may be absent; a row says which values it may take.
-	expectNothing nodeKind = iota
-	expectAny
-	expectLeaf
-	expectMap
-	expectList
-	expectOpaque
-	expectLastApplied
-)
-
-// node is one value of the expected object: what Git declares with everything that the API machinery does to it.
+// node is one value of a tree.
 type node struct {
-	name  string // of a field or key; "" for the items of a list
-	value any    // of a leaf: string, bool, int64, float64, nil; of an encrypted one sealedLeaf or nil
-	kids  []node // of a map: sorted by name; of a list: in order
-	shape *shape
-	row   *row // a server row for this field, or, on a list or map, for items that are not in it
-	kind  nodeKind
-	why   why
-	item  bool // of a list: even null has its place there
+	name span
+	// bits are by kind and form the place and number of the children, the span of a text, a number, or the place of a seal.
+	bits     uint64
+	facet    uint32
+	kind     nodeKind
+	form     valueForm
+	why      why
+	declares bool // Git says something in this value: an empty list or map of a built-in kind says nothing
 }
 
-// why is Why in one byte. Of a map or list it is declared if Git holds it, even if empty.
-type why uint8
+// facet is what many nodes have in common. Leaves have no shape but the one without a schema: theirs is not asked for.
+type facet struct {
+	shape *shape
+	row   *row
+}
+
+// span is a part of the text, or of the nodes.
+type span struct{ at, n uint32 }
+
+func (s span) bits() uint64       { return uint64(s.at)<<32 | uint64(s.n) }
+func spanOf(bits uint64) span     { return span{uint32(bits >> 32), uint32(bits)} }
+func (s span) of(t string) string { return t[s.at : s.at+s.n] }
+
+// valueForm says what a leaf's bits are.
+type valueForm uint8
 
 const (
-	whyDefault why = iota
-	whyDeclared
-	whyAgent
-	whyServer
-	whyOpaque
-	whyDecrypted
+	formNull valueForm = iota
+	formFalse
+	formTrue
+	formText
+	formInteger
+	formFloat
+	formSeal
 )
 
-var whys = [...]Why{whyDefault: Default, whyDeclared: Declared, whyAgent: Agent, whyServer: Server, whyOpaque: Opaque, whyDecrypted: Decrypted}
-
-// grow makes the node of an expected value. raw is the same value as Git holds it, nil where Git has none: what is in it
-// too is declared, the rest are defaults.
-func grow(name string, value any, s *shape, raw any, declared bool) node {
-	n := node{name: name, shape: s}
-	if declared {
-		n.why = whyDeclared
-	}
-	switch v := value.(type) {
-	case map[string]any:
-		n.kind = expectMap
-		m, _ := raw.(map[string]any)
-		n.kids = make([]node, 0, len(v))
-		for k, item := range v {
-			r, ok := m[k]
-			n.kids = append(n.kids, grow(k, item, s.field(k), r, ok && r != nil))
-		}
-		slices.SortFunc(n.kids, func(a, b node) int { return strings.Compare(a.name, b.name) })
-	case []any:
-		n.kind = expectList
-		l, _ := raw.([]any)
-		n.kids = make([]node, 0, len(v))
-		for i, item := range v {
-			r, ok := counterpart(l, i, len(v), item, s)
-			kid := grow("", item, s.element(), r, ok)
-			kid.item = true
-			n.kids = append(n.kids, kid)
-		}
-	default:
-		n.kind, n.value = expectLeaf, value
-	}
-	return n
+// spot is one node in its tree.
+type spot struct {
+	*node
+	tree *tree
 }
 
-// counterpart finds the item of a raw list that became item i of n. The API machinery keeps the order and, but for a
-// few kinds, the number of items; where it does not, the keys tell.
-func counterpart(raw []any, i, n int, item any, s *shape) (any, bool) {
-	if len(raw) == n {
-		return raw[i], true
+func (t *tree) root() spot { return spot{&t.nodes[0], t} }
+
+func (n spot) name() string  { return n.node.name.of(n.tree.text) }
+func (n spot) shape() *shape { return n.tree.facets[n.facet].shape }
+func (n spot) row() *row     { return n.tree.facets[n.facet].row }
+
+// size is the number of children.
+func (n spot) size() int {
+	if n.kind != expectMap && n.kind != expectList {
+		return 0
 	}
-	m, ok := item.(map[string]any)
-	if !ok || s.form != formListMap {
-		return nil, slices.ContainsFunc(raw, func(r any) bool { return same(r, item) })
-	}
-	for _, r := range raw {
-		rm, ok := r.(map[string]any)
-		if ok && !slices.ContainsFunc(s.keys, func(k string) bool { return rm[k] != nil && !same(rm[k], m[k]) }) {
-			return rm, true
+	return int(spanOf(n.bits).n)
+}
+
+// child is one of them: of a map they are sorted by name, of a list in order.
+func (n spot) child(i int) spot { return spot{&n.tree.nodes[int(spanOf(n.bits).at)+i], n.tree} }
+
+// kid is the child of a map with this name.
+func (n spot) kid(name string) (spot, bool) {
+	at, size := 0, n.size()
+	for end := size; at < end; {
+		if middle := (at + end) / 2; n.child(middle).name() < name {
+			at = middle + 1
+		} else {
+			end = middle
 		}
 	}
-	return nil, false
-}
-
-// kid is the child of a map node with this name, nil if there is none.
-func (n *node) kid(name string) *node {
-	i, ok := slices.BinarySearchFunc(n.kids, name, func(k node, name string) int { return cmp.Compare(k.name, name) })
-	if !ok {
-		return nil
+	if at == size || n.child(at).name() != name {
+		return spot{}, false
 	}
-	return &n.kids[i]
+	return n.child(at), true
 }
 
-// need is the child of a map node with this name, made if there is none. Pointers to other children go stale.
-func (n *node) need(name string) *node {
-	i, ok := slices.BinarySearchFunc(n.kids, name, func(k node, name string) int { return cmp.Compare(k.name, name) })
-	if !ok {
-		n.kids = slices.Insert(n.kids, i, node{name: name, shape: n.shape.field(name)})
+// value is that of a leaf, as a draft has it.
+func (n spot) value() any {
+	switch n.form {
+	case formFalse, formTrue:
+		return n.form == formTrue
+	case formText:
+		return spanOf(n.bits).of(n.tree.text)
+	case formInteger:
+		return int64(n.bits)
+	case formFloat:
+		return math.Float64frombits(n.bits)
+	case formSeal:
+		return n.tree.seals[n.bits]
 	}
-	return &n.kids[i]
+	return nil
 }
 
-// needMap is need for a child that holds others.
-func (n *node) needMap(name string) *node {
-	k := n.need(name)
-	if k.kind != expectMap {
-		k.kind, k.value = expectMap, nil
-	}
-	return k
-}
+func (n spot) expects(kind nodeKind) bool { return n.kind == kind }
 
-// same compares two scalars as JSON does: numbers by value, whatever type a decoder gave them.
-func same(a, b any) bool {
-	switch x := a.(type) {
+// holds tells whether the value of a leaf is v, as same does.
+func (n spot) holds(v any) bool {
+	switch v := v.(type) {
 	case string:
-		y, ok := b.(string)
-		return ok && x == y
-	case bool:
-		y, ok := b.(bool)
-		return ok && x == y
-	case nil:
-		return b == nil
-	case map[string]any, []any:
-		return false
-	}
-	if x, ok := a.(int64); ok {
-		if y, ok := b.(int64); ok {
-			return x == y
-		}
-	}
-	xi, xf, xint, xok := number(a)
-	yi, yf, yint, yok := number(b)
-	switch {
-	case !xok || !yok:
-		return false
-	case xint && yint:
-		return xi == yi
-	default:
-		return xf == yf
-	}
-}
-
-// number is a number as an integer, if it is one exactly, and as a float.
-func number(v any) (i int64, f float64, integer, ok bool) {
-	switch n := v.(type) {
+		return n.form == formText && spanOf(n.bits).of(n.tree.text) == v
 	case int64:
-		return n, float64(n), true, true
-	case int:
-		return int64(n), float64(n), true, true
-	case int32:
-		return int64(n), float64(n), true, true
-	case uint64:
-		return int64(n), float64(n), n < 1<<63, true
-	case float64:
-		i = int64(n)
-		return i, n, float64(i) == n && i < 1<<53 && i > -1<<53, true
-	case json.Number:
-		if i, err := n.Int64(); err == nil {
-			return i, float64(i), true, true
+		if n.form == formInteger {
+			return int64(n.bits) == v
 		}
-		f, err := n.Float64()
-		return 0, f, false, err == nil
 	}
-	return 0, 0, false, false
+	return same(n.value(), v)
 }
 
-// equal compares two values deeply, in the ways in which they are the same for the API server.
-func equal(a, b any) bool {
-	switch x := a.(type) {
-	case map[string]any:
-		y, ok := b.(map[string]any)
-		if !ok {
-			return false
-		}
-		n := 0
-		for k, v := range x {
-			if v == nil {
-				continue
-			}
-			n++
-			if !equal(v, y[k]) {
-				return false
-			}
-		}
-		return n == filled(y)
-	case []any:
-		y, ok := b.([]any)
-		return ok && slices.EqualFunc(x, y, equal)
+func (n spot) kidHolds(name string, v any) bool {
+	if kid, ok := n.kid(name); ok {
+		return kid.holds(v)
 	}
-	return same(a, b)
+	return v == nil
 }
 
-// filled counts the keys of a map that are not null.
-func filled(m map[string]any) int {
-	n := len(m)
-	for _, v := range m {
-		if v == nil {
-			n--
-		}
+// packer makes a tree of a draft.
+type packer struct {
+	nodes  []node
+	text   strings.Builder
+	texts  map[string]span
+	facets []facet
+	places map[facet]uint32
+	seals  []sealedLeaf
+}
+
+// pack makes the tree of a draft.
+func (d *draft) pack() *tree {
+	p := packer{nodes: make([]node, 1, d.count()), texts: map[string]span{}, places: map[facet]uint32{}}
+	p.put(0, d)
+	return &tree{nodes: p.nodes, text: strings.Clone(p.text.String()), facets: slices.Clone(p.facets), seals: p.seals}
+}
+
+// count is the number of values.
+func (d *draft) count() int {
+	n := 1
+	for i := range d.kids {
+		n += d.kids[i].count()
 	}
 	return n
+}
+
+// put makes the node of a draft, at its place, and those below it.
+func (p *packer) put(at int, d *draft) {
+	n := node{name: p.span(d.name), kind: d.kind, why: d.why}
+	f := facet{formlessShape, d.row}
+	switch d.kind {
+	case expectMap, expectList:
+		f.shape = d.shape
+		first := len(p.nodes)
+		p.nodes = p.nodes[:first+len(d.kids)]
+		n.bits = span{uint32(first), uint32(len(d.kids))}.bits()
+		n.declares = d.why == whyDeclared && len(d.kids) == 0 && !d.blank()
+		for i := range d.kids {
+			p.put(first+i, &d.kids[i])
+			n.declares = n.declares || p.nodes[first+i].declares
+		}
+	case expectNothing:
+		f.shape = d.shape
+	case expectLeaf, expectOpaque:
+		n.form, n.bits = p.leaf(d.value)
+		n.declares = d.why == whyDeclared && (d.value != nil || d.item) || d.kind == expectOpaque
+	}
+	n.facet = p.facet(f)
+	p.nodes[at] = n
+}
+
+// blank tells whether the draft is an empty value that the API server may as well leave out.
+func (d *draft) blank() bool {
+	return len(d.kids) == 0 && d.shape.lax && (d.kind == expectList || d.kind == expectMap && d.shape.form == formMap)
+}
+
+func (p *packer) facet(f facet) uint32 {
+	i, ok := p.places[f]
+	if !ok {
+		i = uint32(len(p.facets))
+		p.places[f], p.facets = i, append(p.facets, f)
+	}
+	return i
+}
+
+func (p *packer) span(text string) span {
+	s, ok := p.texts[text]
+	if !ok {
+		s = span{uint32(p.text.Len()), uint32(len(text))}
+		p.text.WriteString(text)
+		p.texts[text] = s
+	}
+	return s
+}
+
+// leaf is the value of a leaf. One that is not of JSON is null: nothing in a request is explained by it.
+func (p *packer) leaf(v any) (valueForm, uint64) {
+	if seal, ok := v.(sealedLeaf); ok {
+		p.seals = append(p.seals, seal)
+		return formSeal, uint64(len(p.seals) - 1)
+	}
+	switch v := plainValue(v).(type) {
+	case bool:
+		if v {
+			return formTrue, 0
+		}
+		return formFalse, 0
+	case string:
+		return formText, p.span(v).bits()
+	case int64:
+		return formInteger, uint64(v)
+	case float64:
+		return formFloat, math.Float64bits(v)
+	}
+	return formNull, 0
 }
