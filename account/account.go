@@ -32,6 +32,17 @@ type Declaration struct {
 	Ignored             []string // field paths whose live values the agent keeps
 	Opaque              []string // field paths whose values Git holds encrypted; items of lists by their keys or by their place in Content
 	Sealed              Sealed   // what is known of them where they were decrypted
+	// Normal makes the form in which objects of the kind are compared, both Git's and live ones: a copy, without what says nothing to whoever reads
+	// them. nil compares them as they stand.
+	Normal func(map[string]any) map[string]any
+}
+
+// normal is the form in which an object is compared.
+func (d *Declaration) normal(object map[string]any) map[string]any {
+	if d.Normal == nil || object == nil {
+		return object
+	}
+	return d.Normal(object)
 }
 
 // Field is one leaf of an object and its reason.

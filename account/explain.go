@@ -10,7 +10,7 @@ const maxNamed = 64
 // Explain accounts for a change of the object. It is the request path: microseconds, no lock.
 func (o *Object) Explain(c Change) Result {
 	var steps [32]step
-	w := walk{object: o, change: &c, path: steps[:0]}
+	w := walk{object: o, change: o.normal(c), path: steps[:0]}
 	w.run()
 	return w.result
 }
@@ -19,9 +19,16 @@ func (o *Object) Explain(c Change) Result {
 // A leaf without one has the zero Why.
 func (o *Object) Fields(c Change) []Field {
 	fields := []Field{}
-	w := walk{object: o, change: &c, fields: &fields}
+	w := walk{object: o, change: o.normal(c), fields: &fields}
 	w.run()
 	return fields
+}
+
+// normal is a change in the form in which objects of the kind are compared.
+func (o *Object) normal(c Change) *Change {
+	d := &o.declaration
+	c.Object, c.Old, c.Mutated = d.normal(c.Object), d.normal(c.Old), d.normal(c.Mutated)
+	return &c
 }
 
 // walk is one pass over an object and what is expected of it, side by side with its old version and its dry-run.

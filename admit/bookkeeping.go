@@ -36,11 +36,11 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFlux, "CUD", "secrets", (*judgement).helmRelease},
 
 		// status of an Application is no subresource: it comes with a write of the whole object.
-		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications", changing("status", "operation", "metadata.finalizers",
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications", changingNormal("status", "operation", "metadata.finalizers",
 			"metadata.annotations[argocd.argoproj.io/refresh]", "metadata.annotations[argocd.argoproj.io/hydrate]")},
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications/status", nil},
-		{v1alpha1.PresetArgoCD, "U", "argoproj.io/appprojects", changing("status", "metadata.finalizers")},
-		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets", changing("status", "metadata.finalizers")},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/appprojects", changingNormal("status", "metadata.finalizers")},
+		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets", changingNormal("status", "metadata.finalizers")},
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets/status", nil},
 		{v1alpha1.PresetArgoCD, "U", "*/*", (*judgement).hookFinalizerRemoved},
 
@@ -86,6 +86,22 @@ func (j *judgement) bookkeeping() *Decision {
 func changing(fields ...string) func(*judgement) bool {
 	allowed := below(fields)
 	return func(j *judgement) bool { return j.changesOnly(allowed) }
+}
+
+// changingNormal holds for an UPDATE that changes nothing but these fields in what its object says to the agent that reads it: Argo CD's controllers
+// write an Application as they have read it, without what says nothing.
+func changingNormal(fields ...string) func(*judgement) bool {
+	allowed := below(fields)
+	return func(j *judgement) bool {
+		normal := agent.Normal(j.key.Group, j.key.Kind)
+		if normal == nil || j.r.Operation != Update {
+			return false
+		}
+		changed := j.types().Differences(normal(j.r.Old), normal(j.r.Object))
+		return !slices.ContainsFunc(changed, func(path string) bool {
+			return !slices.ContainsFunc(allowed, func(p account.Pattern) bool { return p.Match(path) })
+		})
+	}
 }
 
 // helmRelease holds for the Secret in which Helm keeps a release: its type serves nothing else.

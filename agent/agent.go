@@ -27,6 +27,8 @@ type Apply struct {
 	Hook bool
 	// GenerateName: the object's name is a prefix that the server or the agent completes.
 	GenerateName bool
-	// Ignored are the field paths whose live values the agent keeps (Argo CD RespectIgnoreDifferences).
+	// Ignored are the field paths whose live values the agent keeps (Argo CD RespectIgnoreDifferences, ignoreApplicationDifferences).
 	Ignored []string
+	// Rolling: an Argo CD Application that applicationset-controller syncs itself, in steps, instead of letting it sync by itself.
+	Rolling bool
 }

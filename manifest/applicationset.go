@@ -3,7 +3,6 @@ package manifest
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +26,18 @@ type applicationSetSpec struct {
 	SyncPolicy        struct {
 		PreserveResourcesOnDeletion bool `json:"preserveResourcesOnDeletion,omitempty"`
 	} `json:"syncPolicy"`
+	Strategy struct {
+		Type        string `json:"type,omitempty"`
+		RollingSync struct {
+			Steps []any `json:"steps,omitempty"`
+		} `json:"rollingSync"`
+	} `json:"strategy"`
+	IgnoreApplicationDifferences []argoIgnore `json:"ignoreApplicationDifferences,omitempty"`
+}
+
+// rolling tells whether the controller syncs the applications itself.
+func (s *applicationSetSpec) rolling() bool {
+	return s.Strategy.Type == "RollingSync" && len(s.Strategy.RollingSync.Steps) > 0
 }
 
 // applicationSetUnit is an ApplicationSet: it renders to Applications, which are followed like those that stand in a file.
@@ -60,11 +71,22 @@ func (u *applicationSetUnit) taken(*renderer) string       { return "" }
 
 // dress: applicationset-controller makes the Applications; it adds nothing to them but an owner.
 func (u *applicationSetUnit) dress(r *renderer, o *Object) bool {
+	o.Apply.Rolling = u.spec.rolling()
+	for _, d := range u.spec.IgnoreApplicationDifferences {
+		if d.Name == "" || d.Name == o.Name {
+			o.Apply.Ignored = append(o.Apply.Ignored, d.fields()...)
+		}
+	}
 	return r.place(o, u.self.owner.Namespace, "")
 }
 
 func (u *applicationSetUnit) read(r *renderer, b *Build) error {
 	b.Repository, b.Path = u.self.at.Repository, u.self.at.Path
+	for _, directive := range []string{"$patch", "$retainKeys", "$setElementOrder", "$deleteFromPrimitiveList"} {
+		if strings.Contains(u.spec.TemplatePatch, directive) {
+			return r.unfollow(&u.self, b, "%s in its templatePatch says how to merge: say what shall be there instead", directive)
+		}
+	}
 	g := &generators{r: r, b: b, u: u}
 	for _, generator := range u.spec.Generators {
 		found, err := g.generate(generator, 0)
@@ -95,7 +117,8 @@ type params struct {
 	template map[string]any
 }
 
-// application fills in the template.
+// application fills in the template, step by step as the controller does (applicationset/utils/utils.go, RenderTemplateParams): the finalizer of the
+// set is there before the patch, and the namespace is the set's, whatever template and patch say.
 func (u *applicationSetUnit) application(r *renderer, p params) (*document, error) {
 	template := u.spec.Template
 	if len(p.template) > 0 {
@@ -106,35 +129,58 @@ func (u *applicationSetUnit) application(r *renderer, p params) (*document, erro
 	if err != nil {
 		return nil, err
 	}
-	app, _ := filled.(map[string]any)
-	if u.spec.TemplatePatch != "" && u.spec.GoTemplate {
-		filled, err := r.fillTemplate(u.self.at.Path, t, u.spec.TemplatePatch, p.values)
-		if err != nil {
-			return nil, err
+	whole, _ := filled.(map[string]any)
+	said := childMap(whole, "metadata")
+	metadata := map[string]any{}
+	for _, field := range []string{"name", "labels", "annotations", "finalizers"} {
+		if v, ok := said[field]; ok {
+			metadata[field] = v
 		}
-		text, _ := filled.(string)
-		var patch map[string]any
-		if err := yaml.Unmarshal([]byte(text), &patch); err != nil {
-			return nil, &refusedFile{err: fmt.Errorf("templatePatch: %w", err)}
-		}
-		app = mergePatch(app, patch)
-	}
-	metadata := maps.Clone(childMap(app, "metadata"))
-	if metadata == nil {
-		metadata = map[string]any{}
-	}
-	if _, ok := metadata["namespace"]; !ok {
-		metadata["namespace"] = u.self.owner.Namespace
 	}
 	if len(listOf(metadata["finalizers"])) == 0 && !u.spec.SyncPolicy.PreserveResourcesOnDeletion {
 		metadata["finalizers"] = []any{"resources-finalizer.argocd.argoproj.io"}
 	}
+	app := map[string]any{"metadata": metadata, "spec": whole["spec"]}
+	if u.spec.TemplatePatch != "" {
+		if app, err = u.patched(r, t, app, p.values); err != nil {
+			return nil, err
+		}
+		if metadata = childMap(app, "metadata"); metadata == nil {
+			metadata = map[string]any{}
+		}
+	}
+	metadata["namespace"] = u.self.owner.Namespace
 	content := map[string]any{"apiVersion": argoGroup + "/v1alpha1", "kind": "Application", "metadata": metadata, "spec": app["spec"]}
 	plain, err := throughJSON(content) // what came out of a template patch has other number types
 	if err != nil {
 		return nil, &refusedFile{err: err}
 	}
 	return &document{content: plain, path: u.self.at.Path, line: u.self.at.Line}, nil
+}
+
+// patched lays the templatePatch over an application: a strategic merge patch, of which the types of Argo CD know but one list that is merged, the
+// finalizers.
+func (u *applicationSetUnit) patched(r *renderer, t templater, app, values map[string]any) (map[string]any, error) {
+	filled, err := r.fillTemplate(u.self.at.Path, t, u.spec.TemplatePatch, values)
+	if err != nil {
+		return nil, err
+	}
+	text, _ := filled.(string)
+	var patch map[string]any
+	if err := yaml.Unmarshal([]byte(text), &patch); err != nil {
+		return nil, &refusedFile{err: fmt.Errorf("templatePatch: %w", err)}
+	}
+	finalizers := listOf(childMap(app, "metadata")["finalizers"])
+	app = mergePatch(app, patch)
+	if more := listOf(childMap(patch, "metadata")["finalizers"]); len(more) > 0 {
+		for _, f := range more {
+			if !slices.Contains(finalizers, f) {
+				finalizers = append(finalizers, f)
+			}
+		}
+		childMap(app, "metadata")["finalizers"] = finalizers
+	}
+	return app, nil
 }
 
 func throughJSON(v map[string]any) (map[string]any, error) {

@@ -356,13 +356,20 @@ func (u *applicationUnit) ignored(o *Object) []string {
 		if d.Kind != "*" && d.Kind != o.Kind || d.Group != "*" && d.Group != o.Group || d.Name != "" && d.Name != o.Name || d.Namespace != "" && d.Namespace != o.Namespace {
 			continue
 		}
-		for _, p := range d.JSONPointers {
-			fields = append(fields, fieldOfPointer(p))
-		}
-		for _, p := range d.JQPathExpressions {
-			if f, ok := fieldOfJQ(p); ok {
-				fields = append(fields, f)
-			}
+		fields = append(fields, d.fields()...)
+	}
+	return fields
+}
+
+// fields are the field paths that a rule names.
+func (d argoIgnore) fields() []string {
+	var fields []string
+	for _, p := range d.JSONPointers {
+		fields = append(fields, fieldOfPointer(p))
+	}
+	for _, p := range d.JQPathExpressions {
+		if f, ok := fieldOfJQ(p); ok {
+			fields = append(fields, f)
 		}
 	}
 	return fields

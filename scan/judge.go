@@ -96,6 +96,12 @@ func named(fields []string) string {
 func (j *Judge) Exempt(e *snapshot.Entry) []account.Pattern {
 	fields, _ := j.Gate.ExemptFields(e.Key, j.Now)
 	fields = append(fields, controllersFields(e.Group, e.Kind)...)
+	if e.Owner.Group == agent.ArgoCDGroup && e.Owner.Kind == "ApplicationSet" {
+		fields = append(fields, "metadata.ownerReferences", "metadata.ownerReferences**")
+	}
+	if e.Apply.Rolling {
+		fields = append(fields, "spec.syncPolicy", "spec.syncPolicy.automated", "spec.syncPolicy.automated**")
+	}
 	if _, fixed := dig(e.Content, "spec", "replicas"); !fixed && j.autoscaled(e.Key) {
 		fields = append(fields, "spec.replicas")
 	}

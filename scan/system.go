@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 )
@@ -33,6 +34,11 @@ func controllersFields(group, kind string) []account.Pattern {
 		return []account.Pattern{"metadata.finalizers[customresourcecleanup.apiextensions.k8s.io]"}
 	case schemaKind{"", "Pod"}:
 		return []account.Pattern{"spec.nodeName"}
+	case schemaKind{agent.ArgoCDGroup, "Application"}, schemaKind{agent.ArgoCDGroup, "ApplicationSet"}, schemaKind{agent.ArgoCDGroup, "AppProject"}:
+		return []account.Pattern{ // their status is no subresource, or no definition in Git says so
+			"status", "status**", "operation", "operation**", "metadata.finalizers", "metadata.finalizers**", "metadata.annotations[argocd.argoproj.io/refresh]",
+			"metadata.annotations[argocd.argoproj.io/hydrate]", "metadata.annotations[notified.notifications.argoproj.io]",
+		}
 	}
 	return nil
 }

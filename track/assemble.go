@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/signing"
@@ -273,6 +274,7 @@ func (a *assembly) prepare() error {
 			prepared, err := a.types.Declare(account.Declaration{
 				Content: e.Content, Labels: e.Adds.Labels, Annotations: e.Adds.Annotations,
 				LastApplied: e.Apply.LastApplied, Ignored: e.Apply.Ignored, Opaque: e.Opaque, Sealed: e.Sealed,
+				Normal: agent.Normal(e.Group, e.Kind),
 			})
 			if err != nil && !errors.Is(err, account.ErrNoSchema) {
 				return fmt.Errorf("%s in %s: %w", e.Key, place(&e.Object), err)

@@ -55,7 +55,7 @@ type Config struct {
 	Callers bool
 	// WithoutGate starts everything but a gate: the caller installs one.
 	WithoutGate bool
-	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing, and Config Sync the folder apps/synced.
+	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing and the ApplicationSet regions, and Config Sync the folder apps/synced.
 	Agents bool
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
@@ -79,11 +79,13 @@ type Lab struct {
 	// Of Config.Agents.
 	Helm       *syncagent.HelmController
 	Billing    *syncagent.ArgoCD
+	Sets       *syncagent.ArgoCD          // of the Application that holds ApplicationSets
+	Regions    *syncagent.ApplicationSets // of the one called regions, which makes an Application for each folder of apps/regions
 	ConfigSync *syncagent.ConfigSync
 
 	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
-	HelmConfig, ConfigSyncConfig                                   string // of Config.Agents
+	HelmConfig, ConfigSyncConfig, ApplicationSetConfig             string // of Config.Agents
 	RunnerConfig                                                   string // of the CI runner
 
 	// Callers may ask the gate, and nobody else, with Config.Callers: the authority that signed the API server's client certificate.
@@ -231,7 +233,7 @@ func (l *Lab) startForge(ctx context.Context) error {
 		steps = append(steps, step{l.Alice, "agents"})
 	}
 	for _, step := range steps {
-		files, err := seedFiles(step.folder)
+		files, err := seedFiles(step.folder, l.Repository.URL())
 		if err != nil {
 			return err
 		}
@@ -248,8 +250,8 @@ func (l *Lab) startForge(ctx context.Context) error {
 	return nil
 }
 
-// seedFiles are the files of one folder of the seed, by their path.
-func seedFiles(folder string) (map[string]string, error) {
+// seedFiles are the files of one folder of the seed, by their path, with the URL of the repository where they name it.
+func seedFiles(folder, url string) (map[string]string, error) {
 	files := map[string]string{}
 	root, err := fs.Sub(seed, "seed")
 	if err != nil {
@@ -260,7 +262,7 @@ func seedFiles(folder string) (map[string]string, error) {
 			return err
 		}
 		data, err := fs.ReadFile(root, path)
-		files[strings.TrimPrefix(path, "agents/")] = string(data)
+		files[strings.TrimPrefix(path, "agents/")] = strings.ReplaceAll(string(data), "REPOSITORY", url)
 		return err
 	})
 	return files, err
@@ -359,7 +361,10 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 
 // addAgents makes the agents of Config.Agents.
 func (l *Lab) addAgents(ctx context.Context, source func(string) syncagent.Source) error {
-	for account, file := range map[string]*string{"flux-system/helm-controller": &l.HelmConfig, "config-management-system/root-reconciler": &l.ConfigSyncConfig} {
+	for account, file := range map[string]*string{
+		"flux-system/helm-controller": &l.HelmConfig, "config-management-system/root-reconciler": &l.ConfigSyncConfig,
+		"argocd/argocd-applicationset-controller": &l.ApplicationSetConfig,
+	} {
 		namespace, name, _ := strings.Cut(account, "/")
 		config, err := l.Cluster.ServiceAccount(ctx, namespace, name, name+"-0")
 		if err != nil {
@@ -367,6 +372,11 @@ func (l *Lab) addAgents(ctx context.Context, source func(string) syncagent.Sourc
 		}
 		if *file, err = l.Cluster.Kubeconfig(name, config); err != nil {
 			return err
+		}
+		if file == &l.ApplicationSetConfig {
+			if l.Regions, err = syncagent.NewApplicationSets(config, "argocd", "regions", source("apps/regions")); err != nil {
+				return err
+			}
 		}
 	}
 	root, err := cluster.ModuleRoot()
@@ -376,6 +386,7 @@ func (l *Lab) addAgents(ctx context.Context, source func(string) syncagent.Sourc
 	l.Helm = syncagent.NewHelmController(filepath.Join(root, "bin"), l.HelmConfig, "flux-system", "web", "released", source("charts/release"))
 	l.Billing = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "billing", "billing", source("apps/billing"))
 	l.Billing.ServerSide, l.Billing.NamespaceLabels = true, map[string]string{"team": "billing"}
+	l.Sets = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "sets", "argocd", source("argocd"))
 	l.ConfigSync = syncagent.NewConfigSync(l.Cluster, l.ConfigSyncConfig, source("apps/synced"))
 	return nil
 }
