@@ -139,6 +139,9 @@ func (p *Postgres) PutExhibit(ctx context.Context, origin, name string, content 
 	return err
 }
 
+// KeepExhibits implements Destination: rows stay.
+func (p *Postgres) KeepExhibits(context.Context, string, []string) error { return nil }
+
 // PutCheckpoint implements Destination.
 func (p *Postgres) PutCheckpoint(ctx context.Context, origin, shard string, cp *seal.Checkpoint) error {
 	_, err := p.conn.Exec(ctx, "INSERT INTO commitgate_checkpoints (log, shard, size, root, note) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",

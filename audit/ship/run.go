@@ -32,6 +32,7 @@ type Shipper struct {
 	to       []string
 	interval time.Duration
 	logger   *slog.Logger
+	stores   map[string]*S3 // by URL; owned by Run
 	last     *prometheus.GaugeVec
 	failures *prometheus.CounterVec
 }
@@ -44,7 +45,7 @@ func NewShipper(dir string, to []string, interval time.Duration, logger *slog.Lo
 		}
 	}
 	return &Shipper{
-		dir: dir, to: to, interval: interval, logger: logger,
+		dir: dir, to: to, interval: interval, logger: logger, stores: map[string]*S3{},
 		last:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "gate_audit_shipped_record", Help: "Last record of the audit log that a destination holds."}, []string{"destination"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "gate_audit_ship_failures_total", Help: "Attempts to ship the audit log that failed."}, []string{"destination"}),
 	}, nil
@@ -69,12 +70,25 @@ func (s *Shipper) Run(ctx context.Context) {
 	}
 }
 
-// ship brings one destination up to date. A connection lives for one round: a restart of the other side needs no care.
+// open opens a destination for one round: a restart of the other side needs no care. An object store has no connection that could break, and its
+// client knows which locks need no look.
+func (s *Shipper) open(ctx context.Context, ref string) (Destination, error) {
+	if store := s.stores[ref]; store != nil {
+		return store, nil
+	}
+	to, err := Open(ctx, ref)
+	if store, ok := to.(*S3); ok {
+		s.stores[ref] = store
+	}
+	return to, err
+}
+
+// ship brings one destination up to date.
 func (s *Shipper) ship(ctx context.Context, ref string) {
 	name := scheme(ref)
 	round, cancel := context.WithTimeout(ctx, s.interval)
 	defer cancel()
-	to, err := Open(round, ref)
+	to, err := s.open(round, ref)
 	if err == nil {
 		var r Result
 		r, err = Log(round, s.dir, to)

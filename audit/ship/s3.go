@@ -30,11 +30,19 @@ type S3 struct {
 	bucket string
 	prefix string
 	lock   time.Duration
+	now    func() time.Time
+	// kept tells until when exhibits are locked, by key, as far as it was asked for.
+	kept map[string]time.Time
 }
+
+// exhibitMargin is how much longer exhibits are locked than records. A record that comes later may name an exhibit that is old: its lock is
+// extended when half of the margin is gone, and not with each batch.
+const exhibitMargin = 14 * 24 * time.Hour
 
 // NewS3 opens s3://BUCKET/PREFIX?endpoint=HOST[:PORT]&region=…&lock=9600h&insecure=true. Credentials come from the environment
 // (AWS_ACCESS_KEY_ID …), a credentials file, or the instance or pod. With lock, each object is kept under Object Lock in compliance mode for
-// that long: nobody can remove it, the account's owner included; the bucket must have Object Lock.
+// that long: nobody can remove it, the account's owner included; the bucket must have Object Lock. Exhibits are kept for as long as the last
+// record that may name them. An S3 is for one goroutine.
 func NewS3(u *url.URL) (*S3, error) { return newS3(u, nil) }
 
 func newS3(u *url.URL, transport http.RoundTripper) (*S3, error) {
@@ -43,7 +51,7 @@ func newS3(u *url.URL, transport http.RoundTripper) (*S3, error) {
 	if endpoint == "" {
 		endpoint = "s3.amazonaws.com"
 	}
-	s := &S3{bucket: u.Host, prefix: strings.Trim(u.Path, "/")}
+	s := &S3{bucket: u.Host, prefix: strings.Trim(u.Path, "/"), now: time.Now, kept: map[string]time.Time{}}
 	if s.bucket == "" {
 		return nil, errors.New("s3: no bucket")
 	}
@@ -104,12 +112,12 @@ func (s *S3) Last(ctx context.Context, origin string) (uint64, error) {
 
 // Put implements Destination.
 func (s *S3) Put(ctx context.Context, b Batch) error {
-	return s.put(ctx, fmt.Sprintf("%s%s/%020d.jsonl/%020d-%020d", s.folder(b.Origin), b.Shard, b.Segment, b.First, b.Last), b.Lines, "application/x-ndjson")
+	return s.put(ctx, s.lock, fmt.Sprintf("%s%s/%020d.jsonl/%020d-%020d", s.folder(b.Origin), b.Shard, b.Segment, b.First, b.Last), b.Lines, "application/x-ndjson")
 }
 
 // PutCheckpoint implements Destination.
 func (s *S3) PutCheckpoint(ctx context.Context, origin, shard string, cp *seal.Checkpoint) error {
-	return s.put(ctx, fmt.Sprintf("%s%s/checkpoints/%020d", s.folder(origin), shard, cp.Size), cp.Note, "text/plain; charset=utf-8")
+	return s.put(ctx, s.lock, fmt.Sprintf("%s%s/checkpoints/%020d", s.folder(origin), shard, cp.Size), cp.Note, "text/plain; charset=utf-8")
 }
 
 // exhibits is where the exhibits of a log lie.
@@ -129,15 +137,40 @@ func (s *S3) Exhibits(ctx context.Context, origin string) (map[string]bool, erro
 
 // PutExhibit implements Destination.
 func (s *S3) PutExhibit(ctx context.Context, origin, name string, content []byte) error {
-	return s.put(ctx, s.exhibits(origin)+name, content, "application/octet-stream")
+	return s.put(ctx, s.lock+exhibitMargin, s.exhibits(origin)+name, content, "application/octet-stream")
 }
 
-// put stores an object that must not be there yet; one that is there is of an earlier attempt.
-func (s *S3) put(ctx context.Context, key string, content []byte, kind string) error {
+// KeepExhibits implements Destination. It extends locks that would end before that of a record which is put now.
+func (s *S3) KeepExhibits(ctx context.Context, origin string, names []string) error {
+	if s.lock == 0 {
+		return nil
+	}
+	now, compliance := s.now(), minio.Compliance
+	for _, name := range names {
+		key := s.exhibits(origin) + name
+		if s.kept[key].After(now.Add(s.lock + exhibitMargin/2)) {
+			continue
+		}
+		until := now.Add(s.lock + exhibitMargin).UTC().Truncate(time.Second)
+		err := s.client.PutObjectRetention(ctx, s.bucket, key, minio.PutObjectRetentionOptions{Mode: &compliance, RetainUntilDate: &until})
+		if err != nil { // nobody can shorten a lock: perhaps it is longer than that
+			_, there, asked := s.client.GetObjectRetention(ctx, s.bucket, key, "")
+			if asked != nil || there == nil || there.Before(until) {
+				return fmt.Errorf("s3: keep %s: %w", key, err)
+			}
+			until = *there
+		}
+		s.kept[key] = until
+	}
+	return nil
+}
+
+// put stores an object that must not be there yet; one that is there is of an earlier attempt. It is locked for a time, if objects are.
+func (s *S3) put(ctx context.Context, lock time.Duration, key string, content []byte, kind string) error {
 	o := minio.PutObjectOptions{ContentType: kind, SendContentMd5: true}
 	o.SetMatchETagExcept("*") // If-None-Match: *
 	if s.lock > 0 {
-		o.Mode, o.RetainUntilDate = minio.Compliance, time.Now().Add(s.lock).UTC()
+		o.Mode, o.RetainUntilDate = minio.Compliance, s.now().Add(lock).UTC()
 	}
 	_, err := s.client.PutObject(ctx, s.bucket, key, bytes.NewReader(content), int64(len(content)), o)
 	if minio.ToErrorResponse(err).StatusCode == http.StatusPreconditionFailed {

@@ -41,6 +41,8 @@ type Destination interface {
 	Exhibits(ctx context.Context, origin string) (map[string]bool, error)
 	// PutExhibit stores one, durably.
 	PutExhibit(ctx context.Context, origin, name string, content []byte) error
+	// KeepExhibits sees to it that exhibits that are there stay at least as long as records that are put now: these may name them.
+	KeepExhibits(ctx context.Context, origin string, names []string) error
 	Close() error
 }
 
@@ -112,7 +114,7 @@ type shipper struct {
 	exhibited bool // the exhibits are there
 }
 
-// exhibits ships the exhibits that are not there, once. A record is written after what it names.
+// exhibits ships the exhibits that are not there, once, and keeps those that are. A record is written after what it names.
 func (s *shipper) exhibits(ctx context.Context) error {
 	if s.exhibited {
 		return nil
@@ -125,8 +127,10 @@ func (s *shipper) exhibits(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var old []string
 	for _, name := range names {
 		if there[name] {
+			old = append(old, name)
 			continue
 		}
 		content, err := exhibit.Read(s.dir, "sha256:"+name)
@@ -136,6 +140,9 @@ func (s *shipper) exhibits(ctx context.Context) error {
 		if err := s.to.PutExhibit(ctx, s.Origin, name, content); err != nil {
 			return err
 		}
+	}
+	if err := s.to.KeepExhibits(ctx, s.Origin, old); err != nil {
+		return err
 	}
 	s.exhibited = true
 	return nil

@@ -148,6 +148,8 @@ type bucket struct {
 	objects  map[string][]byte
 	retained map[string]string
 	broken   int // so many puts from now fails
+	// retentions counts the locks that were to be changed.
+	retentions int
 }
 
 func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -161,6 +163,11 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodGet && r.URL.Query().Has("list-type"):
 		b.list(w, r.URL.Query())
+	case r.Method == http.MethodPut && r.URL.Query().Has("retention"):
+		b.retain(w, r, key)
+	case r.Method == http.MethodGet && r.URL.Query().Has("retention"):
+		_, until, _ := strings.Cut(b.retained[key], " ")
+		fmt.Fprintf(w, "<Retention><Mode>COMPLIANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>", until)
 	case r.Method == http.MethodPut:
 		if b.broken--; b.broken == 0 {
 			w.WriteHeader(http.StatusForbidden)
@@ -186,6 +193,20 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		b.t.Errorf("%s %s", r.Method, r.URL)
 	}
+}
+
+// retain extends a lock. In compliance mode nobody shortens one.
+func (b *bucket) retain(w http.ResponseWriter, r *http.Request, key string) {
+	var asked struct{ Mode, RetainUntilDate string }
+	if err := xml.NewDecoder(r.Body).Decode(&asked); err != nil || b.objects[key] == nil || asked.Mode != "COMPLIANCE" {
+		b.t.Errorf("%s: %+v, %v", key, asked, err)
+	}
+	b.retentions++
+	if _, was, _ := strings.Cut(b.retained[key], " "); asked.RetainUntilDate < was {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
+	b.retained[key] = asked.Mode + " " + asked.RetainUntilDate
 }
 
 func (b *bucket) list(w http.ResponseWriter, q url.Values) {
@@ -292,6 +313,65 @@ func TestTheLogIsMadeAgainFromABucket(t *testing.T) {
 	if err != nil || len(report.Problems) > 0 || len(sealed) != 1 || sealed[0].Sealed != sealed[0].Records {
 		t.Errorf("%+v, %+v, %v", report, sealed, err)
 	}
+}
+
+// An auditor looks at a record of the last quarter: the list by which it was judged is years older, and its lock must not end before the record's.
+func TestAnExhibitIsLockedAsLongAsWhatNamesIt(t *testing.T) {
+	b, open := newBucket(t)
+	w := newWriter(t)
+	store, err := exhibit.Open(w.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := store.Put([]byte("alice"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _ := exhibit.Name(digest)
+	key := "commitgate/" + origin + "/" + exhibit.Folder + "/" + name
+	until := func(key string) time.Time {
+		t.Helper()
+		_, s, _ := strings.Cut(b.retained[key], " ")
+		at, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatalf("%s: %q", key, b.retained[key])
+		}
+		return at
+	}
+	clock := time.Now()
+	to := open().(*S3)
+	ship := func(after time.Duration, extended int) {
+		t.Helper()
+		clock = clock.Add(after)
+		to.now = func() time.Time { return clock }
+		before := b.retentions
+		w.write(t, 10, true)
+		if _, err := Log(t.Context(), w.dir, to); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.retentions - before; n != extended {
+			t.Errorf("after %s: %d locks changed, want %d", after, n, extended)
+		}
+		for other := range b.objects {
+			if until(other).After(until(key)) {
+				t.Errorf("after %s: %s is locked until %s, and the exhibit only until %s", after, other, until(other), until(key))
+			}
+		}
+	}
+	ship(0, 0)
+	ship(time.Minute, 1) // until when it is locked is not known yet
+	ship(time.Minute, 0)
+	ship(6*24*time.Hour, 0)
+	ship(2*24*time.Hour, 1)
+	ship(800*24*time.Hour, 1)
+	ship(time.Minute, 0)
+	to = open().(*S3) // after a restart
+	ship(time.Minute, 1)
+	to = open().(*S3)
+	to.lock /= 2 // somebody shortens what is asked for: what is locked longer stays so
+	b.retained[key] = "COMPLIANCE " + until(key).Add(time.Hour).Format(time.RFC3339)
+	ship(time.Minute, 1)
+	ship(time.Minute, 0)
 }
 
 func TestDestinationsThatAreNone(t *testing.T) {
