@@ -9,10 +9,7 @@ import (
 	"runtime/metrics"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/commitgate/commitgate/manifest"
-	"github.com/commitgate/commitgate/track"
 	"github.com/commitgate/commitgate/worker"
 )
 
@@ -50,72 +47,6 @@ func BenchmarkPush(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkRestart is what it takes until a gate that starts is ready with what it knew, without the Git host.
-func BenchmarkRestart(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
-		b.Run(fmt.Sprintf("objects=%d", n), func(b *testing.B) {
-			w := newWorld(b)
-			fill(b, w, n)
-			w.publish(w.alice, "fill", nil)
-			tr := w.start(nil)
-			w.once(tr)
-			w.stop(tr)
-			w.forge.SetDown(true)
-			for b.Loop() {
-				tr := ok[*track.Tracker](b)(track.New(w.config(nil)))
-				if err := tr.Once(b.Context()); err == nil || tr.Truth().Current == nil {
-					b.Fatalf("the error is %v", err)
-				}
-				w.stop(tr)
-			}
-		})
-	}
-}
-
-// BenchmarkRestartRendered is a restart where everything is rendered by kustomize, in processes: with what was rendered before, as a part of
-// what it takes without.
-func BenchmarkRestartRendered(b *testing.B) {
-	for _, n := range []int{100, 1000} {
-		b.Run(fmt.Sprintf("kustomizations=%d", n), func(b *testing.B) {
-			w := newWorld(b)
-			w.publish(w.alice, "fill", overlays(n))
-			engine := processes(b)
-			start := func() time.Duration {
-				began := time.Now()
-				cfg := w.config(nil)
-				cfg.Engine = engine
-				tr := ok[*track.Tracker](b)(track.New(cfg))
-				defer w.stop(tr)
-				if err := tr.Once(b.Context()); tr.Truth().Current == nil || tr.Truth().Current.Len() != 1+10*n {
-					b.Fatalf("the error is %v, the status %+v", err, tr.Status())
-				}
-				return time.Since(began)
-			}
-			start()
-			w.forge.SetDown(true)
-			var cold, warm time.Duration
-			for b.Loop() {
-				if err := os.Remove(filepath.Join(w.dir, "rendered")); err != nil {
-					b.Fatal(err)
-				}
-				cold += start()
-				warm += start()
-			}
-			b.ReportMetric(cold.Seconds()/float64(b.N), "s-without")
-			b.ReportMetric(warm.Seconds()/float64(b.N), "s-with")
-			b.ReportMetric(warm.Seconds()/cold.Seconds(), "with/without")
-		})
-	}
-}
-
-// processes is the engine of the gate.
-func processes(b *testing.B) manifest.Engine {
-	self := ok[string](b)(os.Executable())
-	p := worker.NewPool(worker.Config{Command: self, Args: []string{self, childMode}})
-	b.Cleanup(func() { _ = p.Close() })
-	return p
 }
 
 // overlays are n folders, each with a kustomization that makes ten objects.

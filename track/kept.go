@@ -17,28 +17,41 @@ import (
 )
 
 const (
-	// keptPurpose makes the key of this file another one than that of the cache of verified commits.
-	keptPurpose = "commitgate rendered objects 1"
+	// keptRendered and keptChanges make the keys of these files other ones than that of the cache of verified commits.
+	keptRendered keptPurpose = "commitgate rendered objects 1"
+	keptChanges  keptPurpose = "commitgate changed paths 1"
 	// minCacheKey is what the cache of verified commits asks for too, in bytes.
 	minCacheKey = 32
-	// maxKept bounds the file, in bytes: some 200,000 objects. What does not fit is rendered again after a restart.
+	// maxKept bounds the file, in bytes: some 200,000 objects. What does not fit is computed again after a restart.
 	maxKept = 512 << 20
 	// keptSlack is how much of the file may be superseded before it is written anew, in bytes, beside as much as is in use.
 	keptSlack = 16 << 20
 	keptHead  = sha256.Size + 4
 )
 
-// keptFile keeps what was rendered across restarts, in a file that only grows until it is written anew. It is encrypted and authenticated by a
-// key that is not where the file is (AES-256-GCM, with the name as additional data), so that whoever can read or write the file learns
-// nothing and can make the gate render again, and nothing else. It need not be durable.
+// keptPurpose is what a file of this kind is for.
+type keptPurpose string
+
+// String is what the log calls what is in it.
+func (p keptPurpose) String() string {
+	if p == keptChanges {
+		return "what was known of the history"
+	}
+	return "what was rendered"
+}
+
+// keptFile keeps across restarts what was computed of verified commits (what they render to, what they changed), in a file that only grows until it is
+// written anew. It is encrypted and authenticated by a key that is not where the file is (AES-256-GCM, with the name as additional data), so that
+// whoever can read or write the file learns nothing and can make the gate compute it again, and nothing else. It need not be durable.
 //
 // A record is the name (32 bytes), the length of what follows (four bytes, most significant first), a nonce (12 bytes) and the sealed text.
 type keptFile struct {
 	path string
+	what keptPurpose
 	aead cipher.AEAD
 	log  *slog.Logger
 
-	// Owned by the goroutine of the loop.
+	// Owned by the goroutine of the loop, or of the repository's round.
 	file  *os.File
 	spans map[[sha256.Size]byte]span
 	used  map[[sha256.Size]byte]bool // asked for, or put, since the start
@@ -58,11 +71,11 @@ type span struct {
 func (s span) bytes() int64 { return keptHead + int64(s.size) }
 
 // openKept opens the file, or makes it. What a crash has torn off its end is cut off.
-func openKept(path string, key []byte, log *slog.Logger) (*keptFile, error) {
+func openKept(path string, what keptPurpose, key []byte, log *slog.Logger) (*keptFile, error) {
 	if len(key) < minCacheKey {
-		return nil, fmt.Errorf("the key of the cache of rendered objects has %d bytes, fewer than %d", len(key), minCacheKey)
+		return nil, fmt.Errorf("the key of the cache of %s has %d bytes, fewer than %d", what, len(key), minCacheKey)
 	}
-	own, err := hkdf.Key(sha256.New, key, nil, keptPurpose, 32)
+	own, err := hkdf.Key(sha256.New, key, nil, string(what), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +83,7 @@ func openKept(path string, key []byte, log *slog.Logger) (*keptFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keptFile{path: path, log: log, spans: map[[sha256.Size]byte]span{}, used: map[[sha256.Size]byte]bool{}}
+	k := &keptFile{path: path, what: what, log: log, spans: map[[sha256.Size]byte]span{}, used: map[[sha256.Size]byte]bool{}}
 	if k.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
 		return nil, err
 	}
@@ -103,7 +116,7 @@ func (k *keptFile) index() error {
 	if k.end == info.Size() {
 		return nil
 	}
-	k.wrong("the end of what was rendered before the restart is damaged, and rendered again", nil)
+	k.wrong("the end of %s before the restart is damaged, and made again", nil)
 	return k.file.Truncate(k.end)
 }
 
@@ -130,13 +143,19 @@ func (k *keptFile) Get(name [sha256.Size]byte) []byte {
 		text, err = k.aead.Open(sealed[:0], nil, sealed, name[:])
 	}
 	if err != nil {
-		k.wrong("what was rendered before the restart was damaged or tampered with, or is of another key, and is rendered again", err)
-		delete(k.spans, name)
-		k.live -= s.bytes()
+		k.wrong("%s before the restart was damaged or tampered with, or is of another key, and is made again", err)
+		k.drop(name)
 		return nil
 	}
 	k.used[name] = true
 	return text
+}
+
+// drop forgets a record. It stays in the file until that is written anew.
+func (k *keptFile) drop(name [sha256.Size]byte) {
+	k.live -= k.spans[name].bytes()
+	delete(k.spans, name)
+	delete(k.used, name)
 }
 
 // Put appends a record. An error costs the cache, not the revision.
@@ -147,11 +166,11 @@ func (k *keptFile) Put(name [sha256.Size]byte, text []byte) {
 	record = k.aead.Seal(record, nil, text, name[:])
 	binary.BigEndian.PutUint32(record[sha256.Size:], uint32(len(record)-keptHead))
 	if k.live+int64(len(record)) > maxKept {
-		k.wrong("not all that is rendered fits into its cache", nil)
+		k.wrong("not all of %s fits into its cache", nil)
 		return
 	}
 	if _, err := k.file.WriteAt(record, k.end); err != nil {
-		k.wrong("what is rendered could not be kept for the next start", err)
+		k.wrong("%s could not be kept for the next start", err)
 		return
 	}
 	k.note(name, span{k.end + keptHead, uint32(len(record) - keptHead)})
@@ -172,7 +191,7 @@ func (k *keptFile) tidy() error {
 	if err != nil {
 		return err
 	}
-	fresh := &keptFile{path: k.path, aead: k.aead, log: k.log, file: next, spans: map[[sha256.Size]byte]span{}, used: k.used}
+	fresh := &keptFile{path: k.path, what: k.what, aead: k.aead, log: k.log, file: next, spans: map[[sha256.Size]byte]span{}, used: k.used}
 	if err = k.copyTo(fresh); err == nil {
 		err = os.Rename(next.Name(), k.path)
 	}
@@ -201,9 +220,9 @@ func (k *keptFile) copyTo(fresh *keptFile) error {
 }
 
 // wrong tells once in a process's life; what follows is told by how long a start takes.
-func (k *keptFile) wrong(what string, err error) {
+func (k *keptFile) wrong(format string, err error) {
 	if !k.told {
-		k.log.Warn(what, "file", k.path, "err", err)
+		k.log.Warn(fmt.Sprintf(format, k.what), "file", k.path, "err", err)
 	}
 	k.told = true
 }

@@ -3,10 +3,7 @@ package track
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/signing"
@@ -25,6 +22,8 @@ type line struct {
 	// past are the commits of lineage, if keep asks for them: for tools that look back.
 	keep bool
 	past []signing.Verified
+	// changed keeps what commits changed beyond the life of the process; nil keeps nothing.
+	changed *keptFile
 }
 
 // begin puts the line at its trust anchor.
@@ -48,7 +47,7 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 	if err != nil {
 		return 0, nil, err
 	}
-	changed, merged, err := l.changes(ctx, h, commits)
+	changed, err := l.changes(ctx, h, commits)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -57,11 +56,11 @@ func (l *line) climb(ctx context.Context, h signing.History, to git.ID) (accepte
 		return 0, nil, err
 	}
 	for i, v := range commits {
-		l.lineage.add(v.Commit().ID, v.Signatures(), changed[i])
+		l.lineage.add(v.Commit().ID, v.Signatures(), changed[i].paths)
 		if list, ok := lists[i]; ok {
 			l.lineage.relist(list)
 		}
-		l.lineage.merges(merged[i])
+		l.lineage.merges(changed[i].merged)
 		l.stand(v)
 	}
 	return len(commits), refused, nil
@@ -93,10 +92,10 @@ func (l *line) stand(v signing.Verified) {
 }
 
 // lists reads the signer lists that some of the commits brought, by their place.
-func (l *line) lists(commits []signing.Verified, changed [][]git.Path) (map[int]signing.List, error) {
+func (l *line) lists(commits []signing.Verified, changed []change) (map[int]signing.List, error) {
 	lists := map[int]signing.List{}
 	for i, v := range commits {
-		if _, ok := slices.BinarySearch(changed[i], l.authority.ListPath()); !ok {
+		if _, ok := slices.BinarySearch(changed[i].paths, l.authority.ListPath()); !ok {
 			continue
 		}
 		list, err := l.authority.List(v.Tree())
@@ -106,24 +105,4 @@ func (l *line) lists(commits []signing.Verified, changed [][]git.Path) (map[int]
 		lists[i] = list
 	}
 	return lists, nil
-}
-
-// changes lists what each of the commits changed against the one before it, and the signer lists of the branches that it merged, on all cores.
-func (l *line) changes(ctx context.Context, h signing.History, commits []signing.Verified) (changed [][]git.Path, merged [][]signing.List, err error) {
-	changed, merged = make([][]git.Path, len(commits)), make([][]signing.List, len(commits))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, v := range commits {
-		before := l.verified
-		if i > 0 {
-			before = commits[i-1]
-		}
-		g.Go(func() (err error) {
-			if changed[i], err = h.Changed(ctx, before.Commit().Tree, v.Commit().Tree); err == nil {
-				merged[i], err = l.authority.MergedLists(ctx, h, v.Commit())
-			}
-			return err
-		})
-	}
-	return changed, merged, g.Wait()
 }

@@ -269,10 +269,19 @@ func (t *Tracker) swap(next *built) {
 	t.warn(next)
 	t.current = next
 	t.truth.Store(truth)
-	if t.kept != nil {
-		if err := t.kept.tidy(); err != nil {
-			t.cfg.Log.Warn("the cache of what is rendered could not be written anew", "err", err)
-		}
+	for _, r := range t.repos {
+		t.tidy(r.changed)
+	}
+	t.tidy(t.kept)
+}
+
+// tidy writes a cache anew if that is worth it. nil is none.
+func (t *Tracker) tidy(k *keptFile) {
+	if k == nil {
+		return
+	}
+	if err := k.tidy(); err != nil {
+		t.cfg.Log.Warn("a cache could not be written anew", "what", k.what.String(), "err", err)
 	}
 }
 

@@ -53,7 +53,7 @@ type Config struct {
 	Repositories []v1alpha1.TrustedRepository
 	// Dir is where mirrors and state are kept, durable and for this process alone.
 	Dir string
-	// CacheKey authenticates the caches in Dir: of verified commits (signing.Authority.UseCache), and of what they render to. It must come from elsewhere
+	// CacheKey authenticates the caches in Dir: of verified commits (signing.Authority.UseCache), of what they changed, and of what they render to. It must come from elsewhere
 	// than Dir; nil is no cache.
 	CacheKey []byte
 	// Mirror says how to reach a repository; nil means without credentials.
@@ -132,7 +132,7 @@ func New(cfg Config) (*Tracker, error) {
 	}
 	var errs []error
 	if cfg.CacheKey != nil {
-		if t.kept, err = openKept(filepath.Join(cfg.Dir, "rendered"), cfg.CacheKey, cfg.Log); err != nil {
+		if t.kept, err = openKept(filepath.Join(cfg.Dir, "rendered"), keptRendered, cfg.CacheKey, cfg.Log); err != nil {
 			return nil, errors.Join(err, t.Close())
 		}
 		t.builder.keep = t.kept
@@ -173,7 +173,9 @@ func (t *Tracker) newRepository(r v1alpha1.TrustedRepository) (*repository, erro
 	}
 	repo, err := newRepository(r, PolicyFolders(t.cfg.Gate, r.Name), m, was, seen, t.cfg.Now)
 	if err == nil && t.cfg.CacheKey != nil {
-		err = repo.authority.UseCache(filepath.Join(t.cfg.Dir, "verified-"+r.Name), t.cfg.CacheKey)
+		if err = repo.authority.UseCache(filepath.Join(t.cfg.Dir, "verified-"+r.Name), t.cfg.CacheKey); err == nil {
+			repo.changed, err = openKept(filepath.Join(t.cfg.Dir, "changed-"+r.Name), keptChanges, t.cfg.CacheKey, t.cfg.Log)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -216,6 +218,9 @@ func (t *Tracker) Close() error {
 	var errs []error
 	for _, r := range t.repos {
 		errs = append(errs, r.mirror.Close())
+		if r.changed != nil {
+			errs = append(errs, r.changed.close())
+		}
 	}
 	if t.kept != nil {
 		errs = append(errs, t.kept.close())
