@@ -119,6 +119,7 @@ type step struct {
 func steps() []step {
 	return []step{
 		{"own identity", (*judgement).ownIdentity},
+		{"own certificate authority", (*judgement).rotation},
 		{"a question, not a change", (*judgement).notAChange},
 		{"agent's identity proven", (*judgement).identified},
 		{"a write that changes nothing", (*judgement).unchanged},

@@ -359,6 +359,29 @@ func TestOwnIdentity(t *testing.T) {
 	w.want("what is called events elsewhere", own(Create, "example.org", "Event", "events", "", "shop"), Deny, v1alpha1.ReasonOwnIdentity)
 }
 
+// The job that replaces the gate's certificate authority passes before anything is known of Git, and whoever has its token can do nothing else.
+func TestRotationOfTheAuthority(t *testing.T) {
+	w := newWorld(t, testConfig, cart)
+	job := serviceAccount("commitgate", "commitgate-certificates")
+	update := func(user User, namespace, name, key string) *Request {
+		secret := func(value string) map[string]any {
+			return object(t, "{apiVersion: v1, kind: Secret, metadata: {name: "+name+", namespace: "+namespace+"}, data: {"+key+": "+value+"}}")
+		}
+		return request(user, secret("b2xk"), secret("bmV3"))
+	}
+	impersonated, elsewhere := job, serviceAccount("shop", "commitgate-certificates")
+	impersonated.UID = ""
+	w.want("its Secret", update(job, "commitgate", "commitgate-ca", "tls.crt"), Allow, v1alpha1.ReasonOwnWork)
+	w.want("another Secret", update(job, "commitgate", "commitgate-stream", "token"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("a Secret of that name elsewhere", update(job, "shop", "commitgate-ca", "tls.crt"), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("an end of its Secret", request(job, update(job, "commitgate", "commitgate-ca", "tls.crt").Object, nil), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("what Git declares", request(job, nil, applied(t, cart)), Deny, v1alpha1.ReasonOwnIdentity)
+	w.want("somebody by its name", update(impersonated, "commitgate", "commitgate-ca", "tls.crt"), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	w.want("its namesake of a team", update(elsewhere, "commitgate", "commitgate-ca", "tls.crt"), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	w.Truth = new(snapshot.Truth)
+	w.want("its Secret, before anything is known", update(job, "commitgate", "commitgate-ca", "tls.crt"), Allow, v1alpha1.ReasonOwnWork)
+}
+
 func TestNotReady(t *testing.T) {
 	w := newWorld(t, testConfig, cart)
 	asApplied := applied(t, cart)

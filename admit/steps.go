@@ -58,6 +58,25 @@ func (j *judgement) ownIdentity() *Decision {
 	return d
 }
 
+// rotation holds whoever replaces the gate's certificate authority to its Secret, under every scope. What it writes there, and that it changes nothing of the
+// webhook configuration but the caBundle, the policy commitgate-guards-itself says. By an impersonated name it is somebody else.
+func (j *judgement) rotation() *Decision {
+	account, ok := j.spec.RotationAccount()
+	if !ok || j.r.User.Name != account || j.r.User.UID == "" || j.r.Resource.Group == "authentication.k8s.io" || j.r.Resource.Group == "authorization.k8s.io" {
+		return nil
+	}
+	ns, _ := j.spec.OwnNamespace()
+	var d *Decision
+	if j.r.Resource.Group == "" && j.r.Resource.Resource == "secrets" && j.r.Subresource == "" && j.r.Operation == Update && j.key.Namespace == ns && j.key.Name == v1alpha1.AuthoritySecret {
+		d = allow(v1alpha1.ReasonOwnWork)
+	} else {
+		d = deny(v1alpha1.ReasonOwnIdentity, "%s replaces the gate's certificate authority, and never asks to %s.\n"+
+			"Next: treat its token as stolen: find out who used it.", j.r.User.Name, j.what())
+	}
+	d.Role = RoleGate
+	return d
+}
+
 // identified finds the agent behind the user, and refuses who only bears its name.
 func (j *judgement) identified() *Decision {
 	id, d := j.identify(j.r.User)

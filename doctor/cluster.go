@@ -127,7 +127,7 @@ func weakened(f *findings, w *admissionv1.ValidatingWebhook) {
 
 // conditions are the names of what the installation leaves out.
 func conditions() []string {
-	return []string{"no-leases-of-components", "no-events", "no-access-reviews", "no-nodes-of-components", "no-tokens-of-system-pods", "not-the-gate-itself"}
+	return []string{"no-leases-of-components", "no-events", "no-access-reviews", "no-nodes-of-components", "no-tokens-of-system-pods", "not-the-gate-itself", "not-the-authority"}
 }
 
 func (d *Doctor) policies(ctx context.Context, f *findings) {

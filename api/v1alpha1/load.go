@@ -331,3 +331,13 @@ func (s *GateSpec) OwnNamespace() (string, bool) {
 	namespace, _, named := strings.Cut(account, ":")
 	return namespace, ok && named && namespace != ""
 }
+
+// AuthoritySecret is the Secret of the gate's own certificate authority, in the namespace of the gate.
+const AuthoritySecret = "commitgate-ca"
+
+// RotationAccount is the user that replaces the gate's own certificate authority: the service account commitgate-certificates beside the gate's own, by
+// which the CronJob of that name runs. It is false if the configuration names no service account of the gate.
+func (s *GateSpec) RotationAccount() (string, bool) {
+	namespace, ok := s.OwnNamespace()
+	return "system:serviceaccount:" + namespace + ":commitgate-certificates", ok
+}

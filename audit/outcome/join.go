@@ -100,12 +100,14 @@ func Shipped(namespace string) []Exclusion {
 		{Resource: "nodes", User: "system:kube-controller-manager"},
 		{Resource: "nodes", User: "system:serviceaccount:kube-system:node-controller"},
 		{Resource: "serviceaccounts", Subresource: "token", Namespace: "kube-system", UserPrefix: "system:node:"},
+		{Resource: "serviceaccounts", Subresource: "token", Namespace: "kube-system", User: "system:kube-controller-manager"},
 	} {
-		x.Why = "what nodes need before any pod can run"
+		x.Why = "what nodes and controllers need before any pod can run"
 		out = append(out, x)
 	}
+	out = append(out, Exclusion{Resource: "secrets", Namespace: namespace, User: "system:serviceaccount:" + namespace + ":commitgate-certificates", Why: "the gate's certificate authority: guarded by an admission policy"})
 	out = append(out, Exclusion{Resource: "serviceaccounts", Subresource: "token", Namespace: namespace, Why: "the gate's own namespace: guarded by an admission policy"})
-	for _, resource := range []string{"pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions"} {
+	for _, resource := range []string{"pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions", "jobs"} {
 		out = append(out, Exclusion{Resource: resource, Namespace: namespace, Why: "the gate's own namespace: guarded by an admission policy"})
 	}
 	return out

@@ -234,7 +234,7 @@ func TestWhatTheShippedWebhookLeavesOut(t *testing.T) {
 			names = append(names, strings.TrimSpace(name))
 		}
 	}
-	if want := []string{"no-leases-of-components", "no-events", "no-access-reviews", "no-nodes-of-components", "no-tokens-of-system-pods", "not-the-gate-itself"}; !slices.Equal(names, want) {
+	if want := []string{"no-leases-of-components", "no-events", "no-access-reviews", "no-nodes-of-components", "no-tokens-of-system-pods", "not-the-gate-itself", "not-the-authority"}; !slices.Equal(names, want) {
 		t.Errorf("its conditions are %v, and Shipped knows %v", names, want)
 	}
 	for name, c := range map[string]struct {
@@ -250,6 +250,9 @@ func TestWhatTheShippedWebhookLeavesOut(t *testing.T) {
 		"a deployment in its namespace": {"mallory", "apps", "deployments", "commitgate", false},
 		"a pod of somebody":             {"mallory", "", "pods", "shop", false},
 		"a claim of the gate":           {"mallory", "", "persistentvolumeclaims", "commitgate", true},
+		"the gate's authority replaced": {"system:serviceaccount:commitgate:commitgate-certificates", "", "secrets", "commitgate", true},
+		"a job of the gate":             {"mallory", "batch", "jobs", "commitgate", true},
+		"a cronjob in its namespace":    {"mallory", "batch", "cronjobs", "commitgate", false},
 		"a claim of somebody":           {"mallory", "", "persistentvolumeclaims", "shop", false},
 		"a node that reports itself":    {"system:node:n1", "", "nodes", "", true},
 		"a node, by somebody":           {"mallory", "", "nodes", "", false},

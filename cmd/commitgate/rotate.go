@@ -41,9 +41,11 @@ func newCertificatesRotate() *cobra.Command {
 		Long: `Do what is due next to replace the gate's own certificate authority, and say what it was. A run makes one step:
 a year before the end of the authority (or with --now) it makes a successor and lets the API server trust both;
 replicas then issue from the successor; after --overlap the old one is removed from the Secret, and by the next
-run from the caBundle. Run it every day, or by hand until nothing is due; a run that fails is run again.
+run from the caBundle. The CronJob commitgate-certificates of the installation runs it every day; by hand, run it until
+nothing is due. A run that fails is run again.
 
-It needs get and update on the Secret and on the webhook configuration, so it acts as an administrator of the gate.`,
+It needs get and update on the Secret and on the webhook configuration: it acts as that CronJob's service account, or as
+an administrator of the gate.`,
 		Example: "  commitgate certificates rotate --kubeconfig ~/.kube/config --now",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

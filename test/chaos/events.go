@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	admissionregistration "k8s.io/client-go/kubernetes/typed/admissionregistration/v1"
@@ -126,13 +127,18 @@ func clocksStep(ctx context.Context, in *installation) error {
 	return errors.Join(step(0, 0), step(1, 0))
 }
 
-// rotateAuthority does what docs/operate.md says, and waits for what it says to wait for: that every replica shows a certificate of the new authority.
+// rotateAuthority does what the CronJob commitgate-certificates does, as its service account and with its arguments, and waits for what days give time to: that
+// every replica shows a certificate of the new authority.
 func rotateAuthority(ctx context.Context, in *installation) error {
 	before, err := in.authorities(ctx)
 	if err != nil {
 		return err
 	}
-	args := []string{"certificates", "rotate", "--kubeconfig=" + in.admin, "--overlap=0s"}
+	args, err := in.rotation(ctx)
+	if err != nil {
+		return err
+	}
+	args = append(args, "--overlap=0s")
 	for run := range 4 {
 		now := args
 		if run == 0 {
@@ -157,6 +163,23 @@ func rotateAuthority(ctx context.Context, in *installation) error {
 		}
 	}
 	return errors.New("after four runs something is due still")
+}
+
+// rotation is the command line of the CronJob that replaces the authority, as whom it runs.
+func (in *installation) rotation(ctx context.Context) ([]string, error) {
+	job, err := in.client.BatchV1().CronJobs(namespace).Get(ctx, "commitgate-certificates", metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	pod := job.Spec.JobTemplate.Spec.Template.Spec
+	token, err := in.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, pod.ServiceAccountName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	who := in.lab.Cluster.Admin()
+	who.CertData, who.KeyData, who.BearerToken = nil, nil, token.Status.Token
+	kubeconfig, err := in.lab.Cluster.Kubeconfig(pod.ServiceAccountName, who)
+	return append(slices.Clone(pod.Containers[0].Args), "--kubeconfig="+kubeconfig), err
 }
 
 // authorities are those of the Secret.

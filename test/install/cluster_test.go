@@ -45,10 +45,11 @@ func TestInstalled(t *testing.T) {
 	somebody := kubeconfig("somebody", "system:masters")
 
 	// Without the webhook: nobody answers it here. TestStory of test/e2e has it in front of everything.
-	objects, _, err := template(t, values(t, least, "webhook: {register: false}"))
+	objects, _, err := template(t, values(t, least))
 	if err != nil {
 		t.Fatal(err)
 	}
+	delete(objects, "ValidatingWebhookConfiguration commitgate")
 	if _, err := c.Kubectl(ctx, installer, "", "create", "namespace", "commitgate"); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,7 @@ func TestInstalled(t *testing.T) {
 		t.Errorf("an administrator of the gate is refused: %v", err)
 	}
 	customResources(t, c, installer)
+	job := rotation(t, c, installer)
 
 	// No deadlock: the controllers of Kubernetes may still make the gate's own pods.
 	err = eventually(ctx, func() error {
@@ -109,11 +111,11 @@ func TestInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	bugReport(t, c, admin, installer)
-	everythingDown(t, c, installer, kubeconfig("mallory", "system:masters"), kubeconfig("system:node:n1", "system:nodes", "system:masters"))
+	everythingDown(t, c, installer, job, kubeconfig("mallory", "system:masters"), kubeconfig("system:node:n1", "system:nodes", "system:masters"))
 }
 
 // everythingDown puts the webhook in front of the API server while nobody answers it: nothing may change but what the gate needs to come back.
-func everythingDown(t *testing.T, c *cluster.Cluster, installer, somebody, node string) {
+func everythingDown(t *testing.T, c *cluster.Cluster, installer, job, somebody, node string) {
 	t.Helper()
 	ctx := t.Context()
 	must := func(who string, args ...string) {
@@ -145,6 +147,29 @@ func everythingDown(t *testing.T, c *cluster.Cluster, installer, somebody, node 
 	})
 	if err != nil {
 		t.Errorf("no further pod and claim while the gate is down: %v", err)
+	}
+	// Its certificate authority is replaced all the same, when its end is why nobody answers.
+	must(installer, "--namespace=commitgate", "create", "job", "now", "--from=cronjob/commitgate-certificates")
+	err = eventually(ctx, func() error {
+		out, err := c.Kubectl(ctx, installer, "", "--namespace=commitgate", "get", "pods", "--selector=job-name=now", "--output=name")
+		if err == nil && out == "" {
+			err = errors.New("no pod")
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("the job that replaces the authority does not run while the gate is down: %v", err)
+	}
+	for _, object := range [][]string{{"secret", "commitgate-ca"}, {"validatingwebhookconfiguration", "commitgate"}} {
+		args := append([]string{"--namespace=commitgate", "get", "--output=json"}, object...)
+		text, err := c.Kubectl(ctx, job, "", args...)
+		if err == nil {
+			text = strings.NewReplacer(`"tls.key": "`, `"tls.key": "Cgoo`, `"caBundle": "`, `"caBundle": "Cgoo`).Replace(text)
+			_, err = c.Kubectl(ctx, job, text, "replace", "--filename=-")
+		}
+		if err != nil {
+			t.Errorf("the job's own rights do not suffice, while the gate is down, for %v: %v", object, err)
+		}
 	}
 	_, err = c.Kubectl(ctx, installer, "", "--namespace=commitgate", "create", "token", "commitgate")
 	if err != nil {

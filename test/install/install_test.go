@@ -309,6 +309,7 @@ func TestChartRefuses(t *testing.T) {
 		"an injector that may not inject":      {`certificates: {source: certManager}`, "caBundle"},
 		"an authority without its issuer":      {`certificates: {source: certManager, certManager: {caBundle: PEM}}`, "issuerRef"},
 		"a repair of what nobody watches":      {`registration: {watch: false, repair: webhook}`, "nobody notices"},
+		"two who renew one certificate":        {`certificates: {source: certManager, rotation: {enabled: true}}`, "cert-manager renews"},
 		"a backstop of what is not enforced":   {`backstop: {enabled: true}`, "enforces nothing"},
 		"a repair by no authority":             {"selfProtection: {enabled: false}\nregistration: {repair: webhook}\ncertificates: {source: certManager}", "by which authority"},
 		"a verb for the inventory":             {`policyInventory: [{apiGroups: [""], resources: [services], verbs: [delete]}]`, "verbs"},
@@ -327,6 +328,7 @@ func TestChartWarns(t *testing.T) {
 		"audit mode":         {``, "Nothing is refused yet"},
 		"not registered":     {`webhook: {register: false}`, "asks nobody"},
 		"open while down":    {`webhook: {failurePolicy: Ignore}`, "everything passes"},
+		"an authority ends":  {`certificates: {rotation: {enabled: false}}`, "certificates.rotation is off"},
 		"without protection": {`selfProtection: {enabled: false}`, "may remove the gate"},
 		"one replica":        {`replicas: 1`, "nothing changes while it restarts"},
 	}

@@ -90,3 +90,41 @@ func TestChartCertManager(t *testing.T) {
 		t.Error("want a Certificate of the given issuer, and no authority of our own")
 	}
 }
+
+// TestChartRotation: the own authority is replaced unless somebody says otherwise, and where it is not, nobody has the right to.
+func TestChartRotation(t *testing.T) {
+	for name, tt := range map[string]struct {
+		values string
+		want   bool
+	}{
+		"by default":                {``, true},
+		"at another time":           {`certificates: {rotation: {schedule: "0 4 * * 1"}}`, true},
+		"an administrator does it":  {`certificates: {rotation: {enabled: false}}`, false},
+		"cert-manager renews":       {`certificates: {source: certManager, certManager: {issuerRef: {name: ca}, caBundle: PEM}}`, false},
+		"static manifests stand":    {`webhook: {register: false}`, false},
+		"without selfProtection":    {`selfProtection: {enabled: false}`, true},
+		"without a network policy":  {`networkPolicy: {enabled: false}`, true},
+		"images of a private store": {`imagePullSecrets: [{name: store}]`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, _, err := template(t, values(t, least, tt.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, kind := range []string{"CronJob", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"} {
+				if got := objects[kind+" commitgate-certificates"] != nil; got != tt.want {
+					t.Errorf("%s: %t, want %t", kind, got, tt.want)
+				}
+			}
+			if guard := text(objects["ValidatingAdmissionPolicy commitgate-guards-itself"]); strings.Contains(guard, "rotation") != (tt.want && guard != "null") {
+				t.Errorf("the guard knows of it, or does not: %s", guard)
+			}
+			job := text(objects["CronJob commitgate-certificates"])
+			for words, want := range map[string]bool{"17 3 * * *": tt.want && !strings.Contains(tt.values, "schedule"), "0 4 * * 1": strings.Contains(tt.values, "schedule"), "store": strings.Contains(tt.values, "store")} {
+				if strings.Contains(job, words) != want {
+					t.Errorf("%q in the CronJob: want %t: %s", words, want, job)
+				}
+			}
+		})
+	}
+}

@@ -23,6 +23,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "commitgate.serviceAccount" -}}system:serviceaccount:{{ .Release.Namespace }}:commitgate{{- end }}
 
+{{- /* Whether the own authority is replaced in time: unless somebody says otherwise, or static manifests stand for the webhook. */ -}}
+{{- define "commitgate.rotates" -}}
+{{- $enabled := .Values.certificates.rotation.enabled -}}
+{{- and (eq .Values.certificates.source "own") .Values.webhook.register (or $enabled (kindIs "invalid" $enabled)) -}}
+{{- end }}
+
 {{- define "commitgate.agents" -}}
 {{- $agents := list -}}
 {{- with .Values.presets.flux }}{{ if .enabled }}
@@ -71,6 +77,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.gate.breakGlass (not .Values.gate.cluster) }}{{ fail "gate.breakGlass needs gate.cluster: a grant is bound to it" }}{{ end -}}
 {{- if and .Values.backstop.enabled (not (include "commitgate.enforced" .)) }}{{ fail "backstop.enabled where the gate enforces nothing: set gate.mode Enforce with scope Everything, for the whole cluster or in gate.overrides for some namespaces" }}{{ end -}}
 {{- if and (ne .Values.registration.repair "none") (not .Values.registration.watch) }}{{ fail "registration.repair without registration.watch: nobody notices what should be put back" }}{{ end -}}
+{{- if and .Values.certificates.rotation.enabled (ne .Values.certificates.source "own") }}{{ fail "certificates.rotation replaces the own authority (certificates.source own): cert-manager renews its certificates itself" }}{{ end -}}
 {{- if eq .Values.certificates.source "certManager" -}}
 {{- $cm := .Values.certificates.certManager -}}
 {{- if and .Values.selfProtection.enabled (not $cm.caBundle) }}{{ fail "certificates.certManager.caBundle: required with selfProtection, because cert-manager's injector may not change a guarded webhook configuration" }}{{ end -}}

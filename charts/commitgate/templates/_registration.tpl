@@ -7,15 +7,19 @@
 - name: no-access-reviews
   expression: '!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])'
 # After a blackout nodes must report themselves, and get the tokens of the pods that make the network, before any gate can run.
-# NodeRestriction, inside the API server, holds each node to itself and its own pods.
+# NodeRestriction, inside the API server, holds each node to itself and its own pods. The controllers that bring the gate's pods and endpoints
+# back get their tokens from kube-controller-manager, each when it first has something to write.
 - name: no-nodes-of-components
   expression: '!(request.resource.group == "" && request.resource.resource == "nodes" && (request.userInfo.username.startsWith("system:node:") || request.userInfo.username in ["system:kube-controller-manager", "system:serviceaccount:kube-system:node-controller"]))'
 - name: no-tokens-of-system-pods
-  expression: '!(request.resource.group == "" && request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token" && request.namespace == "kube-system" && request.userInfo.username.startsWith("system:node:"))'
+  expression: '!(request.resource.group == "" && request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token" && request.namespace == "kube-system" && (request.userInfo.username.startsWith("system:node:") || request.userInfo.username == "system:kube-controller-manager"))'
 # The gate must be able to come up while it is down. Its own namespace is guarded by the ValidatingAdmissionPolicy beside this,
 # inside the API server.
 - name: not-the-gate-itself
-  expression: '!(has(request.namespace) && request.namespace == "{{ .Release.Namespace }}" && request.resource.group in ["", "apps", "discovery.k8s.io"] && (request.resource.resource in ["pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions"] || (request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token")))'
+  expression: '!(has(request.namespace) && request.namespace == "{{ .Release.Namespace }}" && request.resource.group in ["", "apps", "batch", "discovery.k8s.io"] && (request.resource.resource in ["pods", "endpoints", "endpointslices", "persistentvolumeclaims", "replicasets", "statefulsets", "controllerrevisions", "jobs"] || (request.resource.resource == "serviceaccounts" && has(request.subResource) && request.subResource == "token")))'
+# Nor when its certificate authority has ended: then nobody answers before another takes its place. The same policy holds who replaces it to that.
+- name: not-the-authority
+  expression: '!(has(request.namespace) && request.namespace == "{{ .Release.Namespace }}" && request.resource.group == "" && request.resource.resource == "secrets" && !has(request.subResource) && request.operation == "UPDATE" && request.name == "commitgate-ca" && request.userInfo.username == "system:serviceaccount:{{ .Release.Namespace }}:commitgate-certificates")'
 {{- end }}
 
 {{- define "commitgate.webhook" -}}
@@ -74,7 +78,7 @@ spec:
       operations: [UPDATE, DELETE]
       resources: [validatingwebhookconfigurations, mutatingwebhookconfigurations]
       resourceNames: [commitgate]
-    - apiGroups: ["", apps, rbac.authorization.k8s.io, networking.k8s.io, policy, discovery.k8s.io, coordination.k8s.io]
+    - apiGroups: ["", apps, batch, rbac.authorization.k8s.io, networking.k8s.io, policy, discovery.k8s.io, coordination.k8s.io]
       apiVersions: ["*"]
       operations: [CREATE, UPDATE, DELETE, CONNECT]
       resources: ["*/*"]
@@ -91,6 +95,30 @@ spec:
   # Its leases say which replica writes, and how often each break-glass grant was used.
   - name: leases
     expression: request.resource.group == "coordination.k8s.io" && request.userInfo.username == "{{ include "commitgate.serviceAccount" . }}"
+  {{- if eq (include "commitgate.rotates" .) "true" }}
+  # Whoever replaces the certificate authority changes certificate and key in the Secret, and the caBundle, and nothing else of either. By its own token:
+  # an impersonated service account has no uid.
+  - name: rotation
+    expression: >-
+      request.userInfo.username == "system:serviceaccount:{{ .Release.Namespace }}:commitgate-certificates" && request.userInfo.?uid.orValue("") != "" &&
+      request.operation == "UPDATE" && request.?subResource.orValue("") == ""
+  - name: keysOnly
+    expression: >-
+      request.resource.resource == "secrets" && request.name == "commitgate-ca" && object.data.all(k, k in ["tls.crt", "tls.key"])
+  - name: bundleOnly
+    expression: >-
+      request.resource.resource == "validatingwebhookconfigurations" && object.webhooks.size() == oldObject.webhooks.size() &&
+      object.webhooks.all(w, oldObject.webhooks.exists_one(o, o.name == w.name &&
+      o.all(k, k in w) && w.all(k, k == "clientConfig" || (k in o && w[k] == o[k])) &&
+      o.clientConfig.all(k, k in w.clientConfig) && w.clientConfig.all(k, k == "caBundle" || (k in o.clientConfig && w.clientConfig[k] == o.clientConfig[k]))))
+  - name: restUnchanged
+    expression: >-
+      object.all(k, k in ["metadata", "data", "webhooks"] || (k in oldObject && object[k] == oldObject[k])) &&
+      oldObject.metadata.all(k, k in object.metadata) &&
+      object.metadata.all(k, k in ["resourceVersion", "generation", "managedFields"] || (k in oldObject.metadata && object.metadata[k] == oldObject.metadata[k]))
+  - name: rotates
+    expression: variables.rotation && (variables.keysOnly || variables.bundleOnly) && variables.restUnchanged
+  {{- end }}
   - name: components
     expression: >-
       request.userInfo.username.startsWith("system:serviceaccount:kube-system:") ||
@@ -103,7 +131,7 @@ spec:
     expression: request.userInfo.username == "{{ .Values.certificates.certManager.user }}" && request.resource.group == "" && request.resource.resource == "secrets"
   {{- end }}
   validations:
-  - expression: variables.administrator || variables.repairs || variables.leases || (request.resource.group != "admissionregistration.k8s.io" && variables.components){{ if eq .Values.certificates.source "certManager" }} || variables.certificates{{ end }}
+  - expression: variables.administrator || variables.repairs || variables.leases ||{{ if eq (include "commitgate.rotates" .) "true" }} variables.rotates ||{{ end }} (request.resource.group != "admissionregistration.k8s.io" && variables.components){{ if eq .Values.certificates.source "certManager" }} || variables.certificates{{ end }}
     messageExpression: >-
       "commitgate guards itself: " + request.userInfo.username + " may not change it. Next: act as a member of {{ .Values.selfProtection.adminGroup }}, on record."
     reason: Forbidden
