@@ -39,7 +39,7 @@ func TestEncryptedScenarios(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/sops", Setup: setup, Cmds: cmds, RequireExplicitExec: true, RequireUniqueNames: true})
 }
 
-// TestNoDecryptedValueComesOut has a gate with the keys judge what is applied of an encrypted Secret, right and wrong, and looks at every byte that it keeps, logs,
+// TestNoDecryptedValueComesOut has a gate with the keys judge what is applied of encrypted Secrets, and of what is made with their values, right and wrong, and looks at every byte that it keeps, logs,
 // measures and answers.
 func TestNoDecryptedValueComesOut(t *testing.T) {
 	const canary = "corvus-corax"
@@ -53,10 +53,15 @@ func TestNoDecryptedValueComesOut(t *testing.T) {
 	repository, err := f.Create(ctx, "infra")
 	must(t, err)
 	anchor, err := repository.Publish(ctx, alice, "begin", map[string]string{
-		"apps/kustomization.yaml": "namespace: shop\nresources: [db.yaml]\nsecretGenerator: [{name: token, envs: [token.env], options: {disableNameSuffixHash: true}}]\n",
+		"apps/kustomization.yaml": "namespace: shop\nresources: [db.yaml, flux.yaml]\nsecretGenerator: [{name: token, envs: [token.env], options: {disableNameSuffixHash: true}}]\n",
 		"apps/db.yaml": s.Encrypt(t, "db.yaml", "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\nstringData:\n  password: "+canary+"\n",
 			"--encrypted-regex", "^stringData$", "--age", s.Age),
-		"apps/token.env": s.Encrypt(t, "token.env", "TOKEN="+canary+"\n", "--pgp", s.PGP),
+		"apps/flux.yaml":             takesDecrypted,
+		"later/all.yaml":             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: url, namespace: shop}\ndata: {value: \"https://${password}@example.com\"}\n",
+		"chart/Chart.yaml":           "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+		"chart/templates/web.yaml":   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\ndata: {value: \"https://{{ .Values.password }}@example.com\"}\n",
+		"chart/templates/other.yaml": "{{ if contains \"raven\" .Values.password }}{{ fail .Values.password }}{{ end }}",
+		"apps/token.env":             s.Encrypt(t, "token.env", "TOKEN="+canary+"\n", "--pgp", s.PGP),
 	})
 	must(t, err)
 	signer, err := json.Marshal(alice.Signer())
@@ -71,20 +76,35 @@ func TestNoDecryptedValueComesOut(t *testing.T) {
 	must(t, err)
 	must(t, g.now().tracker.Once(ctx))
 	outputs := map[string][]byte{}
-	for name, key := range map[string]string{"db": "password", "token": "TOKEN"} {
-		for value, allowed := range map[string]bool{canary: true, "another": false} {
-			object := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"namespace":"shop","uid":"u1"},"type":"Opaque","data":{%q:%q}}`,
+	secret := func(name, key string) func(string) string {
+		return func(value string) string {
+			return fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":%q,"namespace":"shop","uid":"u1"},"type":"Opaque","data":{%q:%q}}`,
 				name, key, base64.StdEncoding.EncodeToString([]byte(value)))
-			body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"r1","kind":{"group":"","version":"v1","kind":"Secret"},"resource":{"group":"","version":"v1","resource":"secrets"},"name":%q,"namespace":"shop","operation":"CREATE","userInfo":{"username":%q,"uid":"1","extra":{"authentication.kubernetes.io/credential-id":["JTI=1"]}},"object":%s}}`,
-				name, flux, object)
+		}
+	}
+	configMap := func(name, metadata string) func(string) string {
+		return func(value string) string {
+			return fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":%q,"namespace":"shop","uid":"u1",%s},"data":{"value":"https://%s@example.com"}}`, name, metadata, value)
+		}
+	}
+	objects := map[string]func(value string) string{
+		"Secret db": secret("db", "password"), "Secret token": secret("token", "TOKEN"),
+		"ConfigMap url": configMap("url", `"labels":{"kustomize.toolkit.fluxcd.io/name":"later","kustomize.toolkit.fluxcd.io/namespace":"shop"}`),
+		"ConfigMap web": configMap("web", `"labels":{"helm.toolkit.fluxcd.io/name":"web","helm.toolkit.fluxcd.io/namespace":"shop","app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"web","meta.helm.sh/release-namespace":"shop"}`),
+	}
+	for object, of := range objects {
+		kind, name, _ := strings.Cut(object, " ")
+		for value, allowed := range map[string]bool{canary: true, "another": false} {
+			body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"r1","kind":{"group":"","version":"v1","kind":%q},"resource":{"group":"","version":"v1","resource":%q},"name":%q,"namespace":"shop","operation":"CREATE","userInfo":{"username":%q,"uid":"1","extra":{"authentication.kubernetes.io/credential-id":["JTI=1"]}},"object":%s}}`,
+				kind, strings.ToLower(kind)+"s", name, flux, of(value))
 			r := httptest.NewRequest(http.MethodPost, "/review", strings.NewReader(body))
 			r.Header.Set("Content-Type", "application/json")
 			w := httptest.NewRecorder()
 			g.reviews.Handler.ServeHTTP(w, r)
 			if got := strings.Contains(w.Body.String(), `"allowed":true`); got != allowed {
-				t.Errorf("%s with the value %s is allowed: %v\n%s", name, value, got, w.Body)
+				t.Errorf("%s with the value %s is allowed: %v\n%s", object, value, got, w.Body)
 			}
-			outputs["answer to "+name+" "+value] = w.Body.Bytes()
+			outputs["answer to "+object+" "+value] = w.Body.Bytes()
 		}
 	}
 	metrics := httptest.NewRecorder()
@@ -93,8 +113,8 @@ func TestNoDecryptedValueComesOut(t *testing.T) {
 	must(t, g.close())
 	outputs["the gate's log"] = logged.Bytes()
 	records, status := command(t, "audit", "export", filepath.Join(dir, "audit"), "-o", "jsonl")
-	if status != exitYes || strings.Count(records, `"decrypted":true`) != 2 || strings.Contains(records, `"unverified":true`) {
-		t.Errorf("want two records of decrypted values:\n%s", records)
+	if status != exitYes || strings.Count(records, `"decrypted":true`) != len(objects) || strings.Contains(records, `"unverified":true`) {
+		t.Errorf("want a record of decrypted values for each object:\n%s", records)
 	}
 	outputs["export"] = []byte(records)
 	must(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -111,6 +131,21 @@ func TestNoDecryptedValueComesOut(t *testing.T) {
 		}
 	}
 }
+
+// takesDecrypted are a Kustomization and a release that take a decrypted value from Secret db.
+const takesDecrypted = `
+apiVersion: kustomize.toolkit.fluxcd.io/v1
+kind: Kustomization
+metadata: {name: later}
+spec: {path: later, sourceRef: {kind: GitRepository, name: infra, namespace: flux-system}, postBuild: {substituteFrom: [{kind: Secret, name: db}]}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: web}
+spec:
+  chart: {spec: {chart: ./chart, sourceRef: {kind: GitRepository, name: infra, namespace: flux-system}}}
+  valuesFrom: [{kind: Secret, name: db, valuesKey: password, targetPath: password}]
+`
 
 const encryptedGate = `
 apiVersion: commitgate.dev/v1alpha1
