@@ -57,7 +57,7 @@ func (u *applicationUnit) kustomize(r *renderer, b *Build, at file, options *arg
 	if err != nil {
 		return err
 	}
-	return r.kustomizeWith(b, at, map[string][]byte{string(name): text})
+	return r.kustomizeWith(b, at, map[string][]byte{string(name): text}, nil)
 }
 
 // edit does to a kustomization what `kustomize edit` would.

@@ -236,7 +236,7 @@ func (u *bundleUnit) kustomizeChart(r *renderer, b *Build, kustomization git.Pat
 	}
 	dir := git.Path(path.Dir(string(kustomization)))
 	b.documents = kept
-	if err := r.kustomizeWith(b, file{b.Repository, dir}, map[string][]byte{string(kustomization): text, string(join(dir, output)): made.Bytes()}); err != nil {
+	if err := r.kustomizeWith(b, file{b.Repository, dir}, map[string][]byte{string(kustomization): text, string(join(dir, output)): made.Bytes()}, nil); err != nil {
 		return err
 	}
 	for i, doc := range b.documents[len(kept):] {

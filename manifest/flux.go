@@ -229,20 +229,20 @@ func (u *kustomizationUnit) read(r *renderer, b *Build) error {
 		r.problem(u.self.at, "%s: spec.path: no folder %s in repository %s", u.self.name(), p, at.repository)
 		return errReported
 	}
+	vars, err := u.variables(r)
+	if err != nil {
+		return err
+	}
 	has, err := r.hasKustomization(at)
 	switch {
 	case err != nil:
 		return err
 	case has || u.spec.transforms():
-		err = r.kustomizeFlux(b, at, &u.spec, s.ignore)
+		err = r.kustomizeFlux(b, at, &u.spec, s.ignore, vars)
 	default:
 		b.inputs[at] = id
 		err = r.readFolder(b, at, r.fluxRules(b, at.repository, s.ignore))
 	}
-	if err != nil {
-		return err
-	}
-	vars, err := u.variables(r)
 	if err != nil {
 		return err
 	}

@@ -15,10 +15,11 @@ import (
 )
 
 // kustomize builds a folder with a kustomization, and adds what it makes to the build.
-func (r *renderer) kustomize(b *Build, at file) error { return r.kustomizeWith(b, at, nil) }
+func (r *renderer) kustomize(b *Build, at file) error { return r.kustomizeWith(b, at, nil, nil) }
 
-// kustomizeWith builds a folder as it would be with some files in the place of those in the tree (nil: taken away).
-func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) error {
+// kustomizeWith builds a folder as it would be with some files in the place of those in the tree (nil: taken away). vars are what Flux substitutes
+// afterwards, which in decrypted patches is done here.
+func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte, vars *variables) error {
 	f := folderJob{at: at, with: digestFiles(files), files: files}
 	if b.decrypts {
 		f.with += " decrypted"
@@ -36,12 +37,12 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte) err
 			return nil, nil, err
 		}
 		if remote != nil {
-			inputs, err := r.kustomizeRemote(b, tree, at, remote, sources, made)
+			inputs, err := r.kustomizeRemote(b, tree, at, remote, sources, made, vars)
 			return inputs, nil, err // its commits are looked at again after a restart
 		}
 		if sources != nil {
 			var inputs []git.Path
-			made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made)
+			made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made, vars)
 			return inputs, nil, err // nothing of what was decrypted is kept
 		}
 		a, err := r.kustomizeTree(tree, at)
@@ -102,9 +103,9 @@ func (r *renderer) kustomizationFile(at file) git.Path {
 
 // kustomizeFlux builds a folder as kustomize-controller does: with the kustomization that is there, or one that names every file, into which
 // it writes what the Flux Kustomization says (fluxcd/pkg kustomize, Generator).
-func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec, ignore string) error {
+func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec, ignore string, vars *variables) error {
 	if !s.transforms() {
-		return r.kustomize(b, at)
+		return r.kustomizeWith(b, at, nil, vars)
 	}
 	name := r.kustomizationFile(at)
 	k := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -137,7 +138,7 @@ func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec, ig
 	if err != nil {
 		return err
 	}
-	return r.kustomizeWith(b, at, map[string][]byte{string(name): text})
+	return r.kustomizeWith(b, at, map[string][]byte{string(name): text}, vars)
 }
 
 // transform writes a Flux Kustomization's fields into a kustomization, in kustomize-controller's order.

@@ -217,10 +217,10 @@ func (m *remotes) home(p git.Path) file {
 }
 
 // kustomizeRemote builds a folder with its remote bases mounted. inputs are those of its own repository: the others are named with their commits.
-func (r *renderer) kustomizeRemote(b *Build, tree fs.FS, at file, m *remotes, sources *encryptedSources, made *rendered) (inputs []git.Path, err error) {
+func (r *renderer) kustomizeRemote(b *Build, tree fs.FS, at file, m *remotes, sources *encryptedSources, made *rendered, vars *variables) (inputs []git.Path, err error) {
 	tree = overlay{mountedTree{tree, m.mounts}, m.files}
 	if sources != nil {
-		made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made)
+		made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made, vars)
 	} else {
 		var a *answer
 		if a, err = r.kustomizeTree(tree, at); err == nil {

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/sops"
@@ -154,7 +156,7 @@ func sourcesIn(content map[string]any, dir string, into map[git.Path]sops.Format
 
 // kustomizeSealed builds a folder with its encrypted sources decrypted, and takes out of what is made all that holds something of their values:
 // what differs where it is built with decoys. That goes first: what is wrong with it can be told.
-func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encryptedSources, made *rendered) ([]*document, []git.Path, error) {
+func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encryptedSources, made *rendered, vars *variables) ([]*document, []git.Path, error) {
 	decoys, err := r.kustomizeTree(overlay{tree, sources.decoys}, at)
 	if err != nil {
 		return nil, nil, err
@@ -168,17 +170,24 @@ func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encry
 	if err != nil {
 		return nil, nil, r.refuse(place, err)
 	}
-	docs := a.documents(a.Inputs)
-	found, hashed, err := compareDocuments(docs, decoys.documents(nil), true)
+	docs, others := a.documents(a.Inputs), decoys.documents(nil)
+	found, hashed, err := compareDocuments(docs, others, true)
 	if err != nil {
 		r.problem(place, "%v", err)
 		return nil, nil, errReported
+	}
+	if err := r.substituteDecrypted(b, docs, others, found, sources, vars); err != nil {
+		return nil, nil, r.refuse(place, err)
 	}
 	sealed, shapes, unknown := found, differences(nil), []int(nil)
 	if sources.closed {
 		sealed, shapes, unknown = nil, found, hashed
 	}
 	for i, doc := range docs {
+		if doc.substituted {
+			made.with = "" // it hangs on the variables too: nobody takes it over
+			continue
+		}
 		r.mask(b, doc, hex.EncodeToString(sources.mark.Sum(nil)), sealed.of(i), shapes.of(i))
 	}
 	var kept []*document
@@ -192,6 +201,54 @@ func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encry
 			text(childMap(doc.content, "metadata"), "name"))})
 	}
 	return kept, a.Inputs, nil
+}
+
+// substituteDecrypted replaces Flux's variables in the documents in which a decrypted value holds some, and seals what comes of it.
+func (r *renderer) substituteDecrypted(b *Build, docs, others []*document, found differences, sources *encryptedSources, vars *variables) error {
+	if vars.none() {
+		return nil
+	}
+	for i, doc := range docs {
+		before, err := yaml.Marshal(doc.content)
+		if err != nil {
+			return err
+		}
+		if len(found[i]) == 0 || substitutionDisabled(doc.content) || !strings.Contains(string(before), "$") {
+			continue
+		}
+		some := vars.within(string(before))
+		file := hidden{name: "what is decrypted for it", known: !sources.closed, value: 0}
+		made, err := r.sealTrial(b, append([]hidden{file}, some.hidden...), some.mark+hex.EncodeToString(sources.mark.Sum(nil)), func(values []any) ([]*document, error) {
+			content := doc.content
+			if values[0] != file.value && values[0] != stranger {
+				content = named(others[i].content, doc.content)
+			}
+			text, err := yaml.Marshal(content)
+			if err != nil {
+				return nil, err
+			}
+			return r.substituteDocument(b, doc, string(text), some.with(values[1:]))
+		})
+		if err != nil {
+			var beyond *unknowable
+			if errors.As(err, &beyond) {
+				err = &refusedFile{path: doc.path, line: doc.line, err: beyond}
+			}
+			return err
+		}
+		*doc = *made[0]
+		doc.substituted = true
+	}
+	return nil
+}
+
+// named is what was built with other values, with the metadata's name of what was built with the real ones: it may hold a hash of them.
+func named(other, built map[string]any) map[string]any {
+	out := maps.Clone(other)
+	metadata := maps.Clone(childMap(other, "metadata"))
+	metadata["name"] = childMap(built, "metadata")["name"]
+	out["metadata"] = metadata
+	return out
 }
 
 // errDepends is returned when what is built depends on an encrypted value in more than single values.

@@ -121,7 +121,7 @@ func (r *renderer) substitute(u *kustomizationUnit, b *Build, vars *variables) e
 	var texts []string
 	var places []int // in the documents
 	for i, doc := range b.documents {
-		if substitutionDisabled(doc.content) {
+		if doc.substituted || substitutionDisabled(doc.content) {
 			continue
 		}
 		before, err := yaml.Marshal(doc.content)
@@ -177,14 +177,19 @@ func (r *renderer) substituteTexts(b *Build, docs []*document, texts []string, v
 	return made, failures, nil
 }
 
+// substituteDocument is a copy of a document with the variables replaced in its text. What is wrong with that is a *refusedFile.
+func (r *renderer) substituteDocument(b *Build, doc *document, text string, vars map[string]string) ([]*document, error) {
+	made, failures, err := r.substituteTexts(b, []*document{doc}, []string{text}, vars)
+	if err == nil && len(failures) > 0 {
+		err = &refusedFile{path: doc.path, line: doc.line, err: errors.New(failures[0].What)}
+	}
+	return made, err
+}
+
 // substituteHidden is substitute for one document that may hold something of hidden variables; nil if it cannot be declared.
 func (r *renderer) substituteHidden(u *kustomizationUnit, b *Build, doc *document, text string, vars *variables) (*document, error) {
 	made, err := r.sealTrial(b, vars.hidden, vars.mark, func(values []any) ([]*document, error) {
-		made, failures, err := r.substituteTexts(b, []*document{doc}, []string{text}, vars.with(values))
-		if err == nil && len(failures) > 0 {
-			err = &refusedFile{err: errors.New(failures[0].What)}
-		}
-		return made, err
+		return r.substituteDocument(b, doc, text, vars.with(values))
 	})
 	at := Source{Repository: b.Repository, Path: doc.path, Line: doc.line}
 	var beyond *unknowable

@@ -132,6 +132,23 @@ func TestValuesFromEncryptedSecrets(t *testing.T) {
 				"-- apps/vars.env --\nPASSWORD=" + canary + "\nPORT=17\nON=true\n-- apps/flux.yaml --" + substitutesFrom + shopWithVariables,
 			encrypted: map[string][]string{"apps/vars.env": nil},
 		},
+		"variables in what an encrypted patch holds": {
+			files: "-- apps/kustomization.yaml --\nresources: [a.yaml]\npatches: [{path: patch.yaml}]\n-- apps/a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop, labels: {region: \"${REGION}\"}}\n" +
+				"-- apps/patch.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\ndata: {url: \"" + canary + "${REGION}\", kept: \"" + canary + "$${REGION}\", other: plain}\n",
+			spec:      "postBuild: {substitute: {REGION: eu}}",
+			encrypted: map[string][]string{"apps/patch.yaml": {"--encrypted-regex", "^(url|kept)$"}},
+		},
+		"hidden variables in what an encrypted patch holds": {
+			files: "-- apps/vars.yaml --\n" + secretVars + "-- apps/flux.yaml --" + strings.Replace(substitutesFrom, "path: shop,", "path: shop, decryption: {provider: sops},", 1) +
+				"-- shop/kustomization.yaml --\nresources: [a.yaml]\npatches: [{path: patch.yaml}]\n-- shop/a.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\n" +
+				"-- shop/patch.yaml --\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: shop}\ndata: {url: \"https://" + canary + ":${PASSWORD}\", in: \"${REGION}\", tail: \"x-${PASSWORD}\"}\n",
+			encrypted: map[string][]string{"apps/vars.yaml": dataOnly(), "shop/patch.yaml": {"--encrypted-regex", "^url$"}},
+		},
+		"hidden variables in what is encrypted": {
+			files: "-- apps/vars.yaml --\n" + secretVars + "-- apps/flux.yaml --" + strings.Replace(substitutesFrom, "path: shop,", "path: shop, decryption: {provider: sops},", 1) +
+				"-- shop/a.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: a, namespace: shop, annotations: {x: \"${PASSWORD}\"}}\nstringData: {url: \"https://" + canary + ":${PASSWORD}\", in: \"${REGION}\"}\n",
+			encrypted: map[string][]string{"apps/vars.yaml": dataOnly(), "shop/a.yaml": dataOnly()},
+		},
 		"values of a chart": {
 			files:     "-- apps/values.yaml --\n" + secretValues("    replicas: 3\n    monitoring: true\n", "") + "-- apps/flux.yaml --" + takesValues + "  - {kind: Secret, name: values}\n" + secretChart,
 			encrypted: map[string][]string{"apps/values.yaml": dataOnly()},

@@ -31,7 +31,9 @@ type document struct {
 	crd     bool // it stands in the crds folder of a chart
 	// nameless: a chart makes up its name anew each time, so that it cannot be declared.
 	nameless bool
-	implied  bool // no file declares it: the agent makes it where it is not there
+	// substituted: Flux's variables are replaced in it.
+	substituted bool
+	implied     bool // no file declares it: the agent makes it where it is not there
 }
 
 // syntaxError is what is wrong with a file, and where.
