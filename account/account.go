@@ -28,10 +28,11 @@ const (
 type Declaration struct {
 	Content             map[string]any // not changed, may be shared
 	Labels, Annotations map[string]string
-	LastApplied         bool     // the agent also writes kubectl.kubernetes.io/last-applied-configuration
-	Ignored             []string // field paths whose live values the agent keeps
-	Opaque              []string // field paths whose values Git holds encrypted; items of lists by their keys or by their place in Content
-	Sealed              Sealed   // what is known of them where they were decrypted
+	Loose               map[string]string // labels that the agent adds, and may take away again
+	LastApplied         bool              // the agent also writes kubectl.kubernetes.io/last-applied-configuration
+	Ignored             []string          // field paths whose live values the agent keeps
+	Opaque              []string          // field paths whose values Git holds encrypted; items of lists by their keys or by their place in Content
+	Sealed              Sealed            // what is known of them where they were decrypted
 	// Normal makes the form in which objects of the kind are compared, both Git's and live ones: a copy, without what says nothing to whoever reads
 	// them. nil compares them as they stand.
 	Normal func(map[string]any) map[string]any

@@ -199,6 +199,11 @@ func (o *Object) finish(root *draft, opaque []opaqueValue, status bool) {
 		v.graft(root)
 	}
 	metadata := root.needMap("metadata")
+	for k, v := range o.declaration.Loose {
+		if n := metadata.needMap("labels").need(k); n.kind == expectNothing {
+			*n = draft{name: k, kind: expectLeaf, value: v, why: whyLoose, shape: scalarShape}
+		}
+	}
 	o.addAgent(metadata.needMap("labels"), o.declaration.Labels)
 	o.addAgent(metadata.needMap("annotations"), o.declaration.Annotations)
 	if o.declaration.LastApplied {

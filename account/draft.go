@@ -40,12 +40,13 @@ const (
 	whyDefault why = iota
 	whyDeclared
 	whyAgent
+	whyLoose // of the agent, who may take it away again
 	whyServer
 	whyOpaque
 	whyDecrypted
 )
 
-var whys = [...]Why{whyDefault: Default, whyDeclared: Declared, whyAgent: Agent, whyServer: Server, whyOpaque: Opaque, whyDecrypted: Decrypted}
+var whys = [...]Why{whyDefault: Default, whyDeclared: Declared, whyAgent: Agent, whyLoose: Agent, whyServer: Server, whyOpaque: Opaque, whyDecrypted: Decrypted}
 
 // grow makes the draft of an expected value. raw is the same value as Git holds it, nil where Git has none: what is in it
 // too is declared, the rest are defaults.

@@ -9,6 +9,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/snapshot"
 )
 
 // keeping is one line of the table of what a sync agent writes for itself: never a blanket.
@@ -46,10 +47,10 @@ func bookkeepingTable() []keeping {
 
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*/status", nil},
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
-		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).helmRelease},
+		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).releaseOfAgent},
 		// Copies of what Git says, on their way to the agent. What it applies of them is judged like anything else.
 		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundles", (*judgement).copyOfGitRepo},
-		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundledeployments", (*judgement).copyOfGitRepo},
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundledeployments", (*judgement).deploymentOfBundle},
 		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/contents", nil},
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).fleetValues},
 
@@ -58,7 +59,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetConfigSync, "CUD", "kpt.dev/resourcegroups", nil},
 		{v1alpha1.PresetConfigSync, "U", "kpt.dev/resourcegroups/status", nil},
 
-		{v1alpha1.PresetPipeline, "CUD", "secrets", (*judgement).releaseOfPipeline},
+		{v1alpha1.PresetPipeline, "CUD", "secrets", (*judgement).releaseOfAgent},
 	}
 }
 
@@ -117,10 +118,10 @@ func (j *judgement) helmRelease() bool {
 	return true
 }
 
-// releaseOfPipeline holds for the Secrets of the releases that the configuration declares for this pipeline. Their content is Helm's own and cannot be
-// compared with anything. While the release is declared, its record is not marked as going, nor deleted while it is the one in force: what is
+// releaseOfAgent holds for the Secrets of the releases that are this agent's by Git or, of a pipeline, by the configuration. Their content is Helm's own
+// and cannot be compared with anything. While the release is declared, its record is not marked as going, nor deleted while it is the one in force: what is
 // deleted for an uninstall would be refused one by one, and leave Helm with a release that it takes for half gone.
-func (j *judgement) releaseOfPipeline() bool {
+func (j *judgement) releaseOfAgent() bool {
 	if !j.helmRelease() {
 		return false
 	}
@@ -133,26 +134,52 @@ func (j *judgement) releaseOfPipeline() bool {
 	if rest, ok := strings.CutPrefix(j.key.Name, "sh.helm.release.v1."+name+".v"); !ok || name == "" || strings.Trim(rest, "0123456789") != "" {
 		return false
 	}
-	release, declared := j.releaseDeclared(j.key.Namespace, name)
-	switch j.r.Operation {
-	case Create:
-		return declared
-	case Update:
+	if j.r.Operation == Create {
+		return j.releaseDeclared(j.key.Namespace, name)
+	}
+	release, declared := releaseIn(j.Truth.Current, j.id.agent.Name, j.key.Namespace, name) // what the last commit drops may go at once
+	if j.r.Operation == Update {
 		return !declared || release.Rollback || labels["status"] != "uninstalling" && labels["status"] != "uninstalled"
 	}
 	return !declared || release.Rollback || labels["status"] != "deployed"
 }
 
-// releaseDeclared finds a release of the agent among those that are rendered.
-func (j *judgement) releaseDeclared(namespace, name string) (manifest.Release, bool) {
+// ofReleaseGone tells whether a live object belongs to a Helm release that this agent no longer makes, and is declared as one of another: Helm takes
+// over nothing of another release, so the agent uninstalls the one that Git has dropped, and installs the one that it has now (a folder of Fleet's that
+// was moved). Under the gate nobody but the agent sets these marks.
+func (j *judgement) ofReleaseGone(e *snapshot.Entry) bool {
+	const name, namespace = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
+	marks := annotationsOf(j.r.Old)
+	was, _ := marks[name].(string)
+	in, _ := marks[namespace].(string)
+	if was == "" || e.Adds.Annotations[name] == "" || was == e.Adds.Annotations[name] && in == e.Adds.Annotations[namespace] {
+		return false
+	}
+	if j.id.agent.Preset != v1alpha1.PresetFleet && j.id.agent.Preset != v1alpha1.PresetPipeline {
+		return false
+	}
+	_, declared := releaseIn(j.Truth.Current, j.id.agent.Name, in, was)
+	return !declared
+}
+
+// releaseDeclared tells whether a release of the agent is rendered from a revision inside the accepted window.
+func (j *judgement) releaseDeclared(namespace, name string) bool {
 	for s := range j.snapshots() {
-		if s.Rendered == nil {
-			continue
+		if _, ok := releaseIn(s, j.id.agent.Name, namespace, name); ok {
+			return true
 		}
-		for _, b := range s.Rendered.Builds {
-			if b.Owner.Agent == j.id.agent.Name && b.Release.Namespace == namespace && b.Release.Name == name {
-				return b.Release, true
-			}
+	}
+	return false
+}
+
+// releaseIn finds a release of an agent among those that are rendered.
+func releaseIn(s *snapshot.Snapshot, applier, namespace, name string) (manifest.Release, bool) {
+	if s == nil || s.Rendered == nil {
+		return manifest.Release{}, false
+	}
+	for _, b := range s.Rendered.Builds {
+		if b.Owner.Agent == applier && b.Release.Namespace == namespace && b.Release.Name == name {
+			return b.Release, true
 		}
 	}
 	return manifest.Release{}, false
@@ -173,45 +200,6 @@ func (j *judgement) chartOfRelease() bool {
 	}
 	release := manifest.Key{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease", Namespace: namespace, Name: name}
 	return j.r.Operation == Delete || j.declared(release) != nil
-}
-
-// copyOfGitRepo holds for the Bundle that Fleet makes of a folder of a GitRepo, and its BundleDeployment: the GitRepo must be one that is rendered.
-func (j *judgement) copyOfGitRepo() bool {
-	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
-		if object == nil {
-			continue
-		}
-		labels := labelsOf(object)
-		k := manifest.Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: j.key.Namespace}
-		k.Name, _ = labels["fleet.cattle.io/repo-name"].(string)
-		if namespace, ok := labels["fleet.cattle.io/bundle-namespace"].(string); ok {
-			k.Namespace = namespace
-		}
-		if k.Name == "" || j.r.Operation != Delete && !j.rendered(k) {
-			return false
-		}
-	}
-	return true
-}
-
-// rendered tells whether an agent's object is followed, whether it stands in Git or in the configuration.
-func (j *judgement) rendered(k manifest.Key) bool {
-	for s := range j.snapshots() {
-		if s.Rendered != nil && slices.ContainsFunc(s.Rendered.Builds, func(b *manifest.Build) bool { return b.OwnerKey() == k }) {
-			return true
-		}
-	}
-	return false
-}
-
-// fleetValues holds for the Secrets in which Fleet keeps the values of bundles and deployments: their types serve nothing else.
-func (j *judgement) fleetValues() bool {
-	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
-		if object != nil && object["type"] != "fleet.cattle.io/bundle-values/v1alpha1" && object["type"] != "fleet.cattle.io/bundle-deployment/v1alpha1" {
-			return false
-		}
-	}
-	return true
 }
 
 // hookFinalizerRemoved holds when Argo CD lets go of a hook that it made.

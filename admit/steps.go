@@ -291,6 +291,11 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 		d.Entry, d.Unverified, d.Decrypted = e, result.Opaque, result.Decrypted
 		return d
 	}
+	if e.Apply.Early && j.r.Operation == Create && onlyMetadataMissing(result) { // Helm posts a namespace before it asks whether it is there
+		d := allow(v1alpha1.ReasonFromGit)
+		d.Entry = e
+		return d
+	}
 	dryRun := j.Mutations != nil && j.mutable()
 	if dryRun {
 		for _, m := range j.Mutations.Of(e, j.r) {
@@ -312,6 +317,13 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 		d.Mutable = e
 	}
 	return d
+}
+
+// onlyMetadataMissing tells whether all that an object holds has a reason, and all that it lacks are labels and annotations.
+func onlyMetadataMissing(r account.Result) bool {
+	return len(r.Unexplained) == 0 && !slices.ContainsFunc(r.Missing, func(field string) bool {
+		return !strings.HasPrefix(field, "metadata.labels") && !strings.HasPrefix(field, "metadata.annotations")
+	})
 }
 
 // mutable tells whether the configuration says that this cluster's admission changes such objects.
@@ -339,7 +351,7 @@ func (j *judgement) agentDeletes(candidates []*snapshot.Entry) *Decision {
 	switch {
 	case current != nil && current.Owner.Agent != j.id.agent.Name:
 		return j.faithful(current) // refuses: another agent's
-	case current != nil && (current.Apply.Recreate || current.Apply.Hook):
+	case current != nil && (current.Apply.Recreate || current.Apply.Hook || j.ofReleaseGone(current)):
 		d := allow(v1alpha1.ReasonRecreated)
 		d.Entry = current
 		return d

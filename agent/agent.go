@@ -13,6 +13,8 @@ type Owner struct {
 // Metadata are labels and annotations, with their exact values.
 type Metadata struct {
 	Labels, Annotations map[string]string
+	// Loose are labels that the agent sets and may take away again: name, which Helm gives to a namespace and others drop.
+	Loose map[string]string
 }
 
 // Apply is how an agent applies and deletes one object.
@@ -27,6 +29,8 @@ type Apply struct {
 	Hook bool
 	// GenerateName: the object's name is a prefix that the server or the agent completes.
 	GenerateName bool
+	// Early: a release of the agent makes the namespace where it is not there yet, without the labels and annotations that are declared of it.
+	Early bool
 	// Ignored are the field paths whose live values the agent keeps (Argo CD RespectIgnoreDifferences, ignoreApplicationDifferences).
 	Ignored []string
 	// Rolling: an Argo CD Application that applicationset-controller syncs itself, in steps, instead of letting it sync by itself.

@@ -86,6 +86,9 @@ type Build struct {
 	Path       git.Path
 	// Release is the Helm release that the agent makes of it; zero if it makes none.
 	Release Release
+	// Bundles are the names of those that a GitRepo of Fleet makes, for whatever cluster. Elsewhere: it is for other clusters, and was not looked into.
+	Bundles   []string
+	Elsewhere bool
 	// Objects in the order of the files.
 	Objects []*Object
 
@@ -224,6 +227,7 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 	}
 	made.lean = &Build{
 		Owner: made.Owner, Part: made.Part, Declared: made.Declared, Repository: made.Repository, Path: made.Path, Release: made.Release, id: made.id,
+		Bundles: made.Bundles, Elsewhere: made.Elsewhere,
 	}
 	return &made
 }

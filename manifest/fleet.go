@@ -61,7 +61,7 @@ func (r *renderer) meetGitRepo(o *Object, above *about) bool {
 	}
 	u := &gitRepoUnit{
 		self: about{owner: agent.Owner{Agent: a.Name, Group: o.Group, Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}, at: o.Source, depth: above.depth + 1},
-		spec: g.Spec, cluster: fleetCluster(a),
+		spec: g.Spec, cluster: FleetCluster(a),
 	}
 	if o.Source.Repository != "" && o.Namespace != u.cluster.Namespace {
 		return true // found in Git, and for other clusters
@@ -71,9 +71,9 @@ func (r *renderer) meetGitRepo(o *Object, above *about) bool {
 	return true
 }
 
-// fleetCluster is what Fleet knows of this cluster: the local one, unless the configuration says otherwise (fleet, charts/fleet, and the bootstrap of
+// FleetCluster is what Fleet knows of this cluster: the local one, unless the configuration says otherwise (fleet, charts/fleet, and the bootstrap of
 // its controller).
-func fleetCluster(a *v1alpha1.Agent) v1alpha1.FleetCluster {
+func FleetCluster(a *v1alpha1.Agent) v1alpha1.FleetCluster {
 	var c v1alpha1.FleetCluster
 	if a.Fleet != nil {
 		c = *a.Fleet
@@ -110,7 +110,8 @@ func (u *gitRepoUnit) read(r *renderer, b *Build) error {
 	}
 	b.Repository, b.Path = t.Name, "."
 	if targets := u.targets(); !chooses(targets, u.cluster) {
-		return nil // for other clusters
+		b.Elsewhere = true
+		return nil
 	}
 	f := &bundleFinder{r: r, b: b, u: u}
 	return f.find()
@@ -273,7 +274,14 @@ func (y *fleetYAML) optionsFor(c v1alpha1.FleetCluster) (o fleetOptions, deploye
 
 // release is the name of the Helm release that the agent makes, and its namespace.
 func (o *fleetOptions) release(bundle string) (name, namespace string) {
-	return cmp.Or(o.Helm.ReleaseName, agent.FleetReleaseName(bundle)), cmp.Or(o.TargetNamespace, o.DefaultNamespace, "default")
+	namespace, name = FleetRelease(o.TargetNamespace, o.DefaultNamespace, o.Helm.ReleaseName, bundle)
+	return name, namespace
+}
+
+// FleetRelease is the Helm release that fleet-agent makes of a bundle whose options name a namespace for all objects, one for those without, and a
+// release; "" is not named.
+func FleetRelease(targetNamespace, defaultNamespace, releaseName, bundle string) (namespace, name string) {
+	return cmp.Or(targetNamespace, defaultNamespace, "default"), cmp.Or(releaseName, agent.FleetReleaseName(bundle))
 }
 
 // readFleetYAML reads the options of a bundle.

@@ -422,7 +422,7 @@ annotations:
   objectset.rio.cattle.io/id: default-shop-apps-web-downstream`)
 	same(t, described(t, set, "Namespace shop"), `
 content: {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
-labels: {name: shop, team: shop}`)
+labels: {team: shop}`)
 
 	// A values file is an input of every object of its bundle, and a commit that touches it renders the bundle anew.
 	in.Previous = set
@@ -487,5 +487,55 @@ spec: {group: example.com, scope: Namespaced, names: {kind: Widget, plural: widg
 	check(t, err)
 	if crd := described(t, set, "CustomResourceDefinition.apiextensions.k8s.io widgets.example.com"); !strings.Contains(crd, "helm.sh/resource-policy: keep") {
 		t.Errorf("Fleet keeps definitions:\n%s", crd)
+	}
+}
+
+// Bundles share namespaces, and one may declare the namespace of another: what Helm and Fleet do to it for the other is declared, too.
+func TestANamespaceIsWhatAllItsBundlesSay(t *testing.T) {
+	repository := newRepo(t)
+	set, err := render(t.Context(), fleetGate(t, ""), map[string]revision{"infra": repository.commit(fleetRoot + `
+-- apps/one/fleet.yaml --
+defaultNamespace: shop
+-- apps/one/a.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a}
+-- apps/two/fleet.yaml --
+defaultNamespace: shop
+namespaceLabels: {team: two}
+-- apps/two/b.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: b}
+-- apps/three/fleet.yaml --
+defaultNamespace: declared
+namespaceLabels: {team: three, tier: back}
+-- apps/three/c.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+-- apps/four/fleet.yaml --
+{}
+-- apps/four/namespace.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: declared, labels: {tier: front}}
+`)})
+	check(t, err)
+	byName := map[string]*Object{}
+	for _, o := range set.Objects {
+		if o.Kind == "Namespace" {
+			byName[o.Name] = o
+		}
+	}
+	if o := byName["shop"]; o.Adds.Labels["team"] != "two" || o.Adds.Loose["name"] != "shop" {
+		t.Errorf("shop: %+v", o.Adds)
+	}
+	o := byName["declared"]
+	if o.Source.Path != "apps/four/namespace.yaml" || o.Adds.Labels["team"] != "three" || o.Adds.Labels["tier"] != "" || o.Adds.Loose["name"] != "declared" || !o.Apply.Early {
+		t.Errorf("declared: %s %+v %+v", o.Source.Path, o.Adds, o.Apply)
+	}
+	if o.Adds.Annotations["meta.helm.sh/release-name"] != "shop-apps-four" {
+		t.Errorf("declared is of release %q", o.Adds.Annotations["meta.helm.sh/release-name"])
 	}
 }

@@ -455,7 +455,7 @@ func fleetIgnores(patterns []string, entry fs.DirEntry) bool {
 func (u *bundleUnit) dress(r *renderer, o *Object) bool {
 	options := u.bundle.Options
 	if o.implied { // Helm makes the namespace, and the agent labels it afterwards
-		o.Adds = agent.Metadata{Labels: withStrings(map[string]string{"name": u.namespace}, options.NamespaceLabels), Annotations: options.NamespaceAnnotations}
+		o.Adds = agent.Metadata{Labels: options.NamespaceLabels, Annotations: options.NamespaceAnnotations, Loose: map[string]string{"name": u.namespace}}
 		return true
 	}
 	hooks := helmHooks(o)

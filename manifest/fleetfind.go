@@ -192,6 +192,7 @@ func (f *bundleFinder) bundle(dir git.Path, options string) error {
 	if y.Name != "" {
 		found.Name = y.Name
 	}
+	f.b.Bundles = append(f.b.Bundles, found.Name)
 	if err := f.values(found, y); err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package manifest
 import (
 	"cmp"
 	"slices"
+
+	"github.com/commitgate/commitgate/agent"
 )
 
 // merge makes the set: the objects of the set before but for those of builds that are gone or changed, and those of the new builds. Only what
@@ -77,8 +79,9 @@ func (r *renderer) unique(objects []*Object) []*Object {
 		other := out[len(out)-1]
 		switch {
 		case o.implied:
+			out[len(out)-1] = other.alsoMade(o)
 		case other.implied:
-			out[len(out)-1] = o
+			out[len(out)-1] = o.alsoMade(other)
 		case o.Apply.GenerateName:
 			out = append(out, o)
 		default:
@@ -87,6 +90,35 @@ func (r *renderer) unique(objects []*Object) []*Object {
 				first, second = o, other
 			}
 			r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
+		}
+	}
+	return out
+}
+
+// alsoMade is a namespace with what a release of the same agent may do to it, which would make it if it were not there: Helm gives it the label name,
+// and Fleet the labels and annotations that a bundle has for it.
+func (o *Object) alsoMade(by *Object) *Object {
+	labels := childMap(childMap(by.Content, "metadata"), "labels")
+	if o.Kind != "Namespace" || o.Owner.Agent != by.Owner.Agent || by.Adds.Loose["name"] != o.Name && labels["name"] != o.Name {
+		return o
+	}
+	joined := *o
+	metadata := childMap(o.Content, "metadata")
+	joined.Apply.Early = true
+	joined.Adds = agent.Metadata{
+		Labels:      besides(childMap(metadata, "labels"), o.Adds.Labels, by.Adds.Labels),
+		Annotations: besides(childMap(metadata, "annotations"), o.Adds.Annotations, by.Adds.Annotations),
+		Loose:       map[string]string{"name": o.Name},
+	}
+	return &joined
+}
+
+// besides are the entries of a map, and those of another one that neither it nor what is declared has.
+func besides(declared map[string]any, own, more map[string]string) map[string]string {
+	out := withStrings(nil, own)
+	for k, v := range more {
+		if _, there := own[k]; !there && declared[k] == nil {
+			out = withStrings(out, map[string]string{k: v})
 		}
 	}
 	return out

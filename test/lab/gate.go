@@ -111,6 +111,7 @@ func (l *Lab) writeConfig(file string) error {
 	err = t.Execute(&out, map[string]any{
 		"URL": l.Repository.URL(), "Branch": forge.Branch, "Interval": interval, "Anchor": l.Anchor,
 		"Signers": []v1alpha1.Signer{l.Alice.Signer(), l.Bob.Signer()}, "Pipeline": l.pipeline, "Runner": RunnerUser, "Agents": l.agents,
+		"Fleet": l.fleet, "Scope": l.scope,
 	})
 	if err != nil {
 		return err
@@ -268,7 +269,11 @@ func (l *Lab) register(ctx context.Context) error {
 		return err
 	}
 	// The API server learns of both by a watch: they are in front of everything once they refuse dry-runs that nobody else would.
-	if err := l.refused(ctx, WebhookName, "create", "configmap", "is-the-gate-there"); err != nil {
+	asked := []string{"create", "configmap", "is-the-gate-there"}
+	if l.scope == v1alpha1.ScopeDeclared { // of what Git declares, and with an annotation that it does not
+		asked = []string{"create", "namespace", "shop", "--save-config"}
+	}
+	if err := l.refused(ctx, WebhookName, asked...); err != nil {
 		return err
 	}
 	return l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name)

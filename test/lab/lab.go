@@ -14,6 +14,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/client-go/rest"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/test/cluster"
 	"github.com/commitgate/commitgate/test/forge"
@@ -57,6 +60,10 @@ type Config struct {
 	WithoutGate bool
 	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing and the ApplicationSet regions, and Config Sync the folder apps/synced.
 	Agents bool
+	// Fleet adds Rancher Fleet, with the GitRepo shop of the folder fleet, in the cluster that it manages itself.
+	Fleet bool
+	// Scope is what the gate guards: everything if it is not set.
+	Scope v1alpha1.Scope
 	// Progress is told when a part stands; it may be nil.
 	Progress func(part, what string, took time.Duration)
 }
@@ -82,11 +89,13 @@ type Lab struct {
 	Sets       *syncagent.ArgoCD          // of the Application that holds ApplicationSets
 	Regions    *syncagent.ApplicationSets // of the one called regions, which makes an Application for each folder of apps/regions
 	ConfigSync *syncagent.ConfigSync
+	Fleet      *syncagent.Fleet // of Config.Fleet
 
 	// Kubeconfigs: of a member of system:masters, of Carol, with the tokens of the agents, as somebody would steal them, and of the gate.
 	AdminConfig, CarolConfig, FluxConfig, ArgoCDConfig, GateConfig string
 	HelmConfig, ConfigSyncConfig, ApplicationSetConfig             string // of Config.Agents
 	RunnerConfig                                                   string // of the CI runner
+	FleetConfig, FleetControllerConfig                             string // of Config.Fleet: the agent, and the controller
 
 	// Callers may ask the gate, and nobody else, with Config.Callers: the authority that signed the API server's client certificate.
 	Callers *cluster.Authority
@@ -97,12 +106,14 @@ type Lab struct {
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
 	pipeline     bool
 	agents       bool
+	fleet        bool
+	scope        v1alpha1.Scope
 	progress     func(part, what string, took time.Duration)
 }
 
 // Start builds a lab. The caller must Stop it.
 func Start(ctx context.Context, config Config) (*Lab, error) {
-	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline, agents: config.Agents}
+	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline, agents: config.Agents, fleet: config.Fleet, scope: config.Scope}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
@@ -232,6 +243,9 @@ func (l *Lab) startForge(ctx context.Context) error {
 	if l.agents {
 		steps = append(steps, step{l.Alice, "agents"})
 	}
+	if l.fleet {
+		steps = append(steps, step{l.Alice, "fleet"})
+	}
 	for _, step := range steps {
 		files, err := seedFiles(step.folder, l.Repository.URL())
 		if err != nil {
@@ -290,8 +304,11 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
 		return err
 	}
-	if l.agents {
-		more, err := seed.ReadFile("seed/agents.yaml")
+	for file, wanted := range map[string]bool{"seed/agents.yaml": l.agents, "seed/fleet.yaml": l.fleet} {
+		if !wanted {
+			continue
+		}
+		more, err := seed.ReadFile(file)
 		if err != nil {
 			return err
 		}
@@ -355,6 +372,11 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.fleet {
+		if err := l.addFleet(ctx, source("fleet")); err != nil {
+			return err
+		}
+	}
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
 	return nil
 }
@@ -389,6 +411,36 @@ func (l *Lab) addAgents(ctx context.Context, source func(string) syncagent.Sourc
 	l.Sets = syncagent.NewArgoCD(l.Cluster, l.ArgoCDConfig, "sets", "argocd", source("argocd"))
 	l.ConfigSync = syncagent.NewConfigSync(l.Cluster, l.ConfigSyncConfig, source("apps/synced"))
 	return nil
+}
+
+// addFleet makes the three of Config.Fleet.
+func (l *Lab) addFleet(ctx context.Context, source syncagent.Source) error {
+	root, err := cluster.ModuleRoot()
+	if err != nil {
+		return err
+	}
+	who := syncagent.FleetIdentities{}
+	for _, account := range []struct {
+		namespace, name, pod string
+		config               **rest.Config
+		file                 *string
+	}{
+		{"cattle-fleet-local-system", "fleet-agent", "fleet-agent-0", &who.Agent, &l.FleetConfig},
+		{"cattle-fleet-system", "fleet-controller", "fleet-controller-0", &who.Controller, &l.FleetControllerConfig},
+		{"fleet-local", "git-shop", "shop-0a1b2-c3d4e", &who.Job, nil},
+	} {
+		if *account.config, err = l.Cluster.ServiceAccount(ctx, account.namespace, account.name, account.pod); err != nil {
+			return err
+		}
+		if account.file == nil {
+			continue
+		}
+		if *account.file, err = l.Cluster.Kubeconfig(account.name, *account.config); err != nil {
+			return err
+		}
+	}
+	l.Fleet, err = syncagent.NewFleet(filepath.Join(root, "bin"), l.FleetConfig, who, "shop", source)
+	return err
 }
 
 // addRunner makes the CI runner: a user with every right that RBAC knows, as runners have them.

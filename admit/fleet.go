@@ -1,0 +1,100 @@
+package admit
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/manifest"
+)
+
+// copyOfGitRepo holds for the Bundle that Fleet makes of a folder of a GitRepo, and its BundleDeployment: Git declares the GitRepo, and where it is for
+// this cluster, it makes a bundle of that name. What is deleted is a copy that Fleet makes anew if it should be there.
+func (j *judgement) copyOfGitRepo() bool {
+	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
+		if object == nil {
+			continue
+		}
+		repo, bundle := j.fleetSource(object)
+		if repo.Name == "" || j.r.Operation != Delete && !j.makesBundle(repo, bundle) {
+			return false
+		}
+	}
+	return true
+}
+
+// fleetSource is the GitRepo that a Bundle or BundleDeployment is of, and the name of the bundle.
+func (j *judgement) fleetSource(object map[string]any) (repo manifest.Key, bundle string) {
+	labels := labelsOf(object)
+	repo = manifest.Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: j.key.Namespace}
+	repo.Name, _ = labels["fleet.cattle.io/repo-name"].(string)
+	if namespace, ok := labels["fleet.cattle.io/bundle-namespace"].(string); ok {
+		repo.Namespace = namespace
+	}
+	return repo, j.key.Name // a deployment is named as its bundle
+}
+
+// makesBundle tells whether a GitRepo makes a bundle, by a revision inside the accepted window. One that is for other clusters is not followed: what it
+// makes is theirs.
+func (j *judgement) makesBundle(repo manifest.Key, bundle string) bool {
+	for s := range j.snapshots() {
+		if s.Rendered == nil {
+			continue
+		}
+		i := slices.IndexFunc(s.Rendered.Builds, func(b *manifest.Build) bool { return b.OwnerKey() == repo && b.Part == "" })
+		switch {
+		case i < 0 && s.Lookup(repo) != nil, i >= 0 && s.Rendered.Builds[i].Elsewhere:
+			return true
+		case i >= 0 && slices.Contains(s.Rendered.Builds[i].Bundles, bundle):
+			return true
+		}
+	}
+	return false
+}
+
+// deploymentOfBundle holds for the BundleDeployment of a bundle that says of its release what Git says: in the namespace in which Fleet keeps this
+// cluster, it is one that is rendered. What the request leaves as it was may be of an older commit: Fleet rolls out in steps.
+func (j *judgement) deploymentOfBundle() bool {
+	if !j.copyOfGitRepo() {
+		return false
+	}
+	if j.r.Operation == Delete || !j.ofThisCluster() {
+		return true
+	}
+	for _, field := range []string{"options", "stagedOptions"} {
+		options, _ := spec(j.r.Object)[field].(map[string]any)
+		old, _ := spec(j.r.Old)[field].(map[string]any)
+		namespace, name := fleetRelease(options, j.key.Name)
+		if was, before := fleetRelease(old, j.key.Name); old != nil && namespace == was && name == before {
+			continue
+		}
+		if options != nil && !j.releaseDeclared(namespace, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// ofThisCluster tells whether an object lives in the namespace that Fleet has made for this cluster: cluster-NAMESPACE-NAME-DIGEST, cut where it is long.
+func (j *judgement) ofThisCluster() bool {
+	c := manifest.FleetCluster(j.id.agent)
+	prefix := "cluster-" + c.Namespace + "-" + c.Name
+	return strings.HasPrefix(j.key.Namespace, prefix[:min(len(prefix), 50)])
+}
+
+// fleetRelease is the release that a deployment's options name.
+func fleetRelease(options map[string]any, bundle string) (namespace, name string) {
+	text := func(m map[string]any, k string) string { s, _ := m[k].(string); return s }
+	helm, _ := options["helm"].(map[string]any)
+	return manifest.FleetRelease(text(options, "namespace"), text(options, "defaultNamespace"), text(helm, "releaseName"), bundle)
+}
+
+// fleetValues holds for the Secrets in which Fleet keeps the values of bundles and deployments: their types serve nothing else.
+func (j *judgement) fleetValues() bool {
+	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
+		if object != nil && object["type"] != "fleet.cattle.io/bundle-values/v1alpha1" && object["type"] != "fleet.cattle.io/bundle-deployment/v1alpha1" {
+			return false
+		}
+	}
+	return true
+}
