@@ -36,11 +36,13 @@ const ocsfDispAllowed, ocsfDispBlocked, ocsfDispLogged, ocsfDispError = 1, 2, 17
 // ocsfEvent is an event of either class: what one of them does not know stays empty.
 type ocsfEvent struct {
 	ActivityID   int            `json:"activity_id"`
+	ActivityName string         `json:"activity_name,omitempty"` // with ocsfOther
 	CategoryUID  int            `json:"category_uid"`
 	ClassUID     int            `json:"class_uid"`
 	TypeUID      int            `json:"type_uid"`
 	Time         int64          `json:"time"` // milliseconds
 	SeverityID   int            `json:"severity_id"`
+	Severity     string         `json:"severity,omitempty"` // with ocsfOther
 	StatusID     int            `json:"status_id"`
 	StatusDetail string         `json:"status_detail,omitempty"`
 	ActionID     int            `json:"action_id,omitempty"`
@@ -77,10 +79,10 @@ type (
 		Request   *ocsfNamed `json:"request,omitempty"`
 	}
 	ocsfResource struct {
-		Type string            `json:"type,omitempty"`
-		Name string            `json:"name,omitempty"`
-		UID  string            `json:"uid,omitempty"`
-		Data map[string]string `json:"data,omitempty"` // the namespace: the schema has no member for it
+		Type      string `json:"type,omitempty"`
+		Name      string `json:"name,omitempty"`
+		Namespace string `json:"namespace,omitempty"`
+		UID       string `json:"uid,omitempty"`
 	}
 	ocsfFinding struct {
 		UID         string       `json:"uid"`
@@ -140,11 +142,12 @@ func (OCSF) Record(out, _ []byte, r *audit.Record) ([]byte, error) {
 func ocsfDecision(r *audit.Record) ocsfEvent {
 	d, q := r.Decision, r.Request
 	activity, known := map[string]int{"CREATE": ocsfCreate, "UPDATE": ocsfUpdate, "DELETE": ocsfDelete}[q.Operation]
+	activityName := ""
 	if !known {
-		activity = ocsfOther // CONNECT
+		activity, activityName = ocsfOther, strings.ToLower(q.Operation) // connect
 	}
 	e := ocsfEvent{
-		ActivityID: activity, ClassUID: ocsfAPIActivity, SeverityID: ocsfInformational, StatusID: ocsfSuccess, ActionID: ocsfAllowed, Disposition: ocsfDispAllowed,
+		ActivityID: activity, ActivityName: activityName, ClassUID: ocsfAPIActivity, SeverityID: ocsfInformational, StatusID: ocsfSuccess, ActionID: ocsfAllowed, Disposition: ocsfDispAllowed,
 		StatusDetail: d.Reason, Message: d.Message, Actor: ocsfActorOf(r),
 		API:         &ocsfAPI{Operation: strings.ToLower(q.Operation), Version: q.Version, Group: ocsfName(q.Group), Request: &ocsfNamed{UID: q.UID}},
 		SrcEndpoint: ocsfName("kube-apiserver"),
@@ -173,8 +176,9 @@ func ocsfDetection(r *audit.Record) ocsfEvent {
 		found = *r.Outcome.At
 	}
 	severity, known := map[string]int{"critical": ocsfCritical, "high": ocsfHigh, "low": ocsfLow}[details["severity"]]
+	label := ""
 	if !known {
-		severity = ocsfOther
+		severity, label = ocsfOther, details["severity"]
 	}
 	info := &ocsfFinding{
 		UID: r.ID, Title: r.Outcome.State, Desc: r.Event.Message, Types: []string{r.Outcome.State}, CreatedTime: found.UnixMilli(),
@@ -186,7 +190,7 @@ func ocsfDetection(r *audit.Record) ocsfEvent {
 		}
 	}
 	e := ocsfEvent{
-		ActivityID: ocsfCreate, ClassUID: ocsfDetectionFinding, SeverityID: severity, StatusID: ocsfNew, IsAlert: severity >= ocsfHigh && severity != ocsfOther,
+		ActivityID: ocsfCreate, ClassUID: ocsfDetectionFinding, SeverityID: severity, Severity: label, StatusID: ocsfNew, IsAlert: severity >= ocsfHigh && severity != ocsfOther,
 		Message: r.Event.Message, FindingInfo: info,
 	}
 	if object := details["object"]; object != "" {
@@ -203,10 +207,7 @@ func ocsfDetection(r *audit.Record) ocsfEvent {
 }
 
 func ocsfResourceOf(q *audit.Request) ocsfResource {
-	res := ocsfResource{Type: q.Kind, Name: q.Name, UID: q.ObjectUID}
-	if q.Namespace != "" {
-		res.Data = map[string]string{"namespace": q.Namespace}
-	}
+	res := ocsfResource{Type: q.Kind, Name: q.Name, Namespace: q.Namespace, UID: q.ObjectUID}
 	if res.Name == "" && res.UID == "" {
 		res.Name = "*" // the API server makes the name, or all of the kind are meant
 	}

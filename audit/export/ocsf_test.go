@@ -130,6 +130,7 @@ func TestOCSFEventsAreOfTheirClass(t *testing.T) {
 		}), 6003, 4, 1, 1, 1},
 		{"a change that nobody judged", finding("Undecided", "critical"), 2004, 1, 5, 0, 0},
 		{"a webhook was changed", finding("GuardChanged", "high"), 2004, 1, 4, 0, 0},
+		{"a finding of a severity that the schema has no number for", finding("Undecided", "grave"), 2004, 1, 99, 0, 0},
 		{"a gap", audit.Record{
 			Type: audit.TypeFinding, Outcome: &audit.Outcome{Of: "01J", State: "Unseen"}, Event: &audit.Event{Message: "not seen", Details: map[string]string{"severity": "low"}},
 		}, 2004, 1, 2, 0, 0},
@@ -151,6 +152,11 @@ func TestOCSFEventsAreOfTheirClass(t *testing.T) {
 			}
 			for _, p := range schema.problems("event", schema.Classes[fmt.Sprint(tt.class)], e) {
 				t.Error(p)
+			}
+			for id, label := range map[string]string{"activity_id": "activity_name", "severity_id": "severity"} {
+				if e[id] == 99.0 && e[label] == nil {
+					t.Errorf("%s is Other, and nothing says what: no %s", id, label)
+				}
 			}
 			number := func(name string) int { n, _ := e[name].(float64); return int(n) }
 			for name, want := range map[string]int{
