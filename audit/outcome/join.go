@@ -21,7 +21,7 @@ const failedOpen = "failed-open.validating.webhook.admission.k8s.io/"
 // Severity of a finding.
 type Severity string
 
-// The severities.
+// The severities, the gravest first.
 const (
 	Critical Severity = "critical" // a change passed that nobody judged, or against the verdict
 	High     Severity = "high"     // what guards the cluster was changed where no webhook is asked
@@ -40,6 +40,20 @@ const (
 	GuardChanged   Kind = "GuardChanged"   // a webhook configuration or admission policy was changed: no webhook is asked about those
 	Unseen         Kind = "Unseen"         // an allowed request that the stream does not hold: the stream has a gap
 )
+
+// Severity is how grave each finding of a kind is.
+func (k Kind) Severity() Severity {
+	switch k {
+	case GuardChanged:
+		return High
+	case Unseen:
+		return Low
+	}
+	return Critical
+}
+
+// Severities are all that there are, the gravest first.
+func Severities() []Severity { return []Severity{Critical, High, Low} }
 
 // Finding is something that an auditor must hear.
 type Finding struct {
@@ -159,6 +173,19 @@ func (t Totals) Complete() bool {
 		}
 	}
 	return t.Events > 0
+}
+
+// Grave counts the findings of a severity, and of those that are graver.
+func (t Totals) Grave(least Severity) int {
+	graver := Severities()
+	graver = graver[:slices.Index(graver, least)+1]
+	sum := 0
+	for kind, n := range t.Findings {
+		if slices.Contains(graver, kind.Severity()) {
+			sum += n
+		}
+	}
+	return sum
 }
 
 // Joiner joins decisions and events. Feed it both in the order of time, decisions first when they tie. It is for one
@@ -290,7 +317,7 @@ func (j *Joiner) end(d *decision) {
 	}
 	j.cfg.Outcome(Outcome{Record: d.id, State: Unpersisted, At: d.at})
 	if !j.retried(d) && !j.totals.From.IsZero() && d.at.After(j.totals.From) && d.at.Before(j.totals.To) {
-		j.found(Finding{Kind: Unseen, Severity: Low, At: d.at, Record: d.id, Object: d.what,
+		j.found(Finding{Kind: Unseen, At: d.at, Record: d.id, Object: d.what,
 			What: "the gate allowed it, and the API server's audit stream does not tell what became of it"})
 	}
 }
@@ -355,7 +382,7 @@ func (j *Joiner) saysRefused(e *Event) bool {
 // persisted joins a change.
 func (j *Joiner) persisted(e *Event, record string) {
 	f := findingOf(e)
-	f.Record, f.Severity = record, Critical
+	f.Record = record
 	switch d := j.decisions[record]; {
 	case j.open(e):
 		f.Kind, f.What = FailedOpen, "the API server went on without the gate's answer: failurePolicy is Ignore"
@@ -418,7 +445,7 @@ func (j *Joiner) guards(e *Event) {
 		return
 	}
 	f := findingOf(e)
-	f.Kind, f.Severity, f.What = GuardChanged, High, "what guards the cluster was changed; no webhook is asked about that"
+	f.Kind, f.What = GuardChanged, "what guards the cluster was changed; no webhook is asked about that"
 	j.found(f)
 }
 
@@ -435,6 +462,7 @@ func (j *Joiner) excluded(e *Event) string {
 }
 
 func (j *Joiner) found(f Finding) {
+	f.Severity = f.Kind.Severity()
 	j.totals.Findings[f.Kind]++
 	j.cfg.Finding(f)
 }

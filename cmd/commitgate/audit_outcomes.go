@@ -17,7 +17,7 @@ import (
 
 func newAuditOutcomes() *cobra.Command {
 	var events, exclude []string
-	var output, webhook, namespace, from, to string
+	var output, webhook, namespace, from, to, failOn string
 	var window time.Duration
 	cmd := &cobra.Command{
 		Use:   "outcomes DIR... --events FILE",
@@ -26,9 +26,12 @@ func newAuditOutcomes() *cobra.Command {
 audit log (audit.k8s.io/v1, one JSON object per line; rotated files in order, the oldest first), and
 name each persisted change that nobody judged, and each allowed request that the events do not tell of.
 
-The API server joins them itself: it writes the id of our record into its event.
+The API server joins them itself: it writes the id of our record into its event. A finding is critical (a
+change without its decision, or against it), high (a webhook or admission policy was changed) or low (the
+events do not tell of an allowed request: they have a gap).
 
-Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could not be read.`,
+Exit status: 0 no finding of the severity of --fail-on or a graver one, 1 there is one, or there were no
+events, 2 usage, 3 something could not be read.`,
 		Example: `  commitgate audit outcomes /logs/gate-0 /logs/gate-1 --events /var/log/kubernetes/audit.log`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,6 +40,9 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 			}
 			if len(events) == 0 {
 				return usage("--events FILE: where is the API server's audit log?")
+			}
+			if !slices.Contains(outcome.Severities(), outcome.Severity(failOn)) {
+				return usage("--fail-on %s: want critical, high or low", failOn)
 			}
 			var findings []outcome.Finding
 			cfg := outcome.Config{Exclusions: outcome.Shipped(namespace), Webhook: webhook, Window: window, Finding: func(f outcome.Finding) {
@@ -69,7 +75,7 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 			if err != nil {
 				return unknown(err)
 			}
-			if !totals.Complete() {
+			if totals.Events == 0 || totals.Grave(outcome.Severity(failOn)) > 0 {
 				return exit{exitNo, nil}
 			}
 			return nil
@@ -82,6 +88,7 @@ Exit status: 0 each change has its decision, 1 not, 2 usage, 3 something could n
 	cmd.Flags().StringVar(&namespace, "gate-namespace", "commitgate", "namespace that the gate runs in, whose pods the webhook is not asked about")
 	cmd.Flags().StringVar(&webhook, "webhook", outcome.DefaultWebhook, "name of the gate's webhook in its configuration")
 	cmd.Flags().DurationVar(&window, "window", time.Hour, "how far a decision and its event may lie apart")
+	cmd.Flags().StringVar(&failOn, "fail-on", string(outcome.Critical), "least severity of a finding that makes the exit status 1: critical, high or low")
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
 }
@@ -98,9 +105,12 @@ func exclusion(s string) outcome.Exclusion {
 
 func printOutcomes(w io.Writer, t outcome.Totals, findings []outcome.Finding) error {
 	var b strings.Builder
-	if t.Complete() {
+	switch {
+	case t.Complete():
 		b.WriteString("complete: each persisted change has its decision\n")
-	} else {
+	case t.Events > 0 && t.Grave(outcome.Critical) == 0:
+		b.WriteString("each persisted change that the events tell of has its decision; THE EVENTS HAVE A GAP\n")
+	default:
 		b.WriteString("NOT COMPLETE\n")
 	}
 	fmt.Fprintf(&b, "events:    %d (%d reads and dry-runs, %d refused, %d persisted changes)\n", t.Events, t.Reads, t.Refusals, t.Changes)

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -178,18 +179,31 @@ func TestOutcomesAreJoinedAtTheCommandLine(t *testing.T) {
 	}
 	events := filepath.Join(t.TempDir(), "audit.log")
 	whole := event("cart", `"gate.commitgate.dev/record":"`+ids[0]+`"`) + event("till", `"gate.commitgate.dev/record":"`+ids[1]+`"`)
+	then, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := strings.NewReplacer(`"update"`, `"get"`, at, then.Add(time.Hour).Format(time.RFC3339)).Replace(event("cart", ""))
+	gap := event("cart", `"gate.commitgate.dev/record":"`+ids[0]+`"`) + later
+	guard := strings.Replace(event("gate", ""), `{"resource":"deployments","apiGroup":"apps","namespace":"shop",`, `{"resource":"validatingwebhookconfigurations","apiGroup":"admissionregistration.k8s.io",`, 1)
 	for _, c := range []struct {
-		about, events string
-		status        int
-		want          string
+		about, events, failOn string
+		status                int
+		want                  string
 	}{
-		{"each change has its decision", whole, exitYes, "complete: each persisted change has its decision"},
-		{"one has none: the gate was down", whole + event("shadow", ""), exitNo, "critical  Undecided       update deployments.apps shop/shadow"},
+		{"each change has its decision", whole, "low", exitYes, "complete: each persisted change has its decision"},
+		{"one has none: the gate was down", whole + event("shadow", ""), "critical", exitNo, "critical  Undecided       update deployments.apps shop/shadow"},
+		{"the events do not tell of one", gap, "critical", exitYes, "THE EVENTS HAVE A GAP"},
+		{"the events do not tell of one, and are expected to", gap, "low", exitNo, "low       Unseen"},
+		{"a webhook was changed", whole + guard, "critical", exitYes, "complete"},
+		{"a webhook was changed, and must not be", whole + guard, "high", exitNo, "high      GuardChanged"},
+		{"no events at all", "", "critical", exitNo, "NOT COMPLETE"},
+		{"a severity that is none", whole, "grave", exitUsage, ""},
 	} {
 		if err := os.WriteFile(events, []byte(c.events), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, status := command(t, "audit", "outcomes", dir, "--events", events)
+		out, status := command(t, "audit", "outcomes", dir, "--events", events, "--fail-on", c.failOn)
 		if status != c.status || !strings.Contains(out, c.want) {
 			t.Errorf("%s: status %d, want %d and %q in:\n%s", c.about, status, c.status, c.want, out)
 		}
