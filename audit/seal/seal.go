@@ -92,8 +92,8 @@ type shard struct {
 }
 
 type sealMetrics struct {
-	size, cosigned prometheus.Gauge
-	failures       prometheus.Counter
+	size, peers, cosigned prometheus.Gauge
+	failures              prometheus.Counter
 }
 
 // New prepares the sealing of the log in cfg.Dir.
@@ -121,16 +121,19 @@ func New(cfg Config) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{cfg: cfg, cursor: cursor, metrics: sealMetrics{
+	s := &Sealer{cfg: cfg, cursor: cursor, metrics: sealMetrics{
 		size:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "gate_audit_sealed_records", Help: "Records of the current shard under the latest checkpoint."}),
+		peers:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "gate_audit_peers", Help: "Peers that are asked to cosign each checkpoint."}),
 		cosigned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "gate_audit_cosignatures", Help: "Peers that cosigned the latest checkpoint."}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "gate_audit_seal_failures_total", Help: "Attempts to seal the audit log that failed."}),
-	}}, nil
+	}}
+	s.metrics.peers.Set(float64(len(cfg.Peers)))
+	return s, nil
 }
 
 // Metrics returns the collectors of the sealer, to be registered by the program.
 func (s *Sealer) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{s.metrics.size, s.metrics.cosigned, s.metrics.failures}
+	return []prometheus.Collector{s.metrics.size, s.metrics.peers, s.metrics.cosigned, s.metrics.failures}
 }
 
 // Latest is the latest checkpoint, or nil. The API server's audit log is a good place for its size and root.

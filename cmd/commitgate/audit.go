@@ -9,6 +9,6 @@ func newAudit() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAuditVerify(), newAuditTail(), newAuditLog(), newAuditExport(), newAuditOutcomes(), newAuditAttest(), newAuditShip(), newAuditReplay(), newAuditKeygen(), newAuditDigest())
+	cmd.AddCommand(newAuditVerify(), newAuditTail(), newAuditLog(), newAuditExport(), newAuditOutcomes(), newAuditAttest(), newAuditShip(), newAuditReplay(), newAuditKeygen(), newAuditPeer(), newAuditDigest())
 	return cmd
 }

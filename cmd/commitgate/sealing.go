@@ -30,6 +30,8 @@ import (
 type auditOptions struct {
 	keys, formerKeys []string
 	peers            []string
+	peersDir         string
+	peerURL          string
 	witnessKey       string
 	streamToken      string
 	namespace        string
@@ -49,7 +51,9 @@ func (o *auditOptions) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.ship, "audit-ship", nil, "copy the sealed log to this destination each minute: s3://… or postgres://… (commitgate audit ship --help)")
 	f.StringArrayVar(&o.copies, "audit-copy", nil, "FILE, on another disk, that gets each record after the log has it; FILE,required refuses changes that it cannot take, FILE,timeout=2s waits so long for it (default 1s)")
 	f.StringArrayVar(&o.peers, "audit-peer", nil, "URL=FILE of another replica that cosigns: its probe address, and a file with the verifier keys of its log and its witness")
-	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address")
+	f.StringVar(&o.peersDir, "audit-peers", "", "folder with a file for each replica, by its name, as `commitgate audit peer` prints it: all cosign each other; an empty or missing one is no peers")
+	f.StringVar(&o.peerURL, "audit-peer-url", "http://%s.commitgate-replicas:8080", "probe address of a replica of --audit-peers, with %s for its name")
+	f.StringVar(&o.witnessKey, "audit-witness-key", "", "key file with which this replica cosigns the logs of its peers, on the probe address (default with --audit-peers DATA/witness.key, made if it is missing)")
 	f.StringVar(&o.streamToken, "audit-stream-token", "", "file with the token by which the API server posts its own audit events to /audit-stream, beside /review")
 	f.StringVar(&o.namespace, "namespace", "commitgate", "namespace that the gate runs in, whose pods the webhook is not asked about")
 }
@@ -91,6 +95,16 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	peers, known, err := auditPeers(o.audit.peers)
 	if err != nil {
 		return nil, err
+	}
+	if o.audit.peersDir != "" {
+		if o.audit.witnessKey, err = defaultWitness(o, origin); err != nil {
+			return nil, err
+		}
+		fellows, err := replicaPeers(o.audit, name, known, log)
+		if err != nil {
+			return nil, err
+		}
+		peers = append(peers, fellows...)
 	}
 	floor, err := seal.Floor(dir, verifiers)
 	if err != nil {
@@ -229,50 +243,6 @@ func newKeyFile(path, origin string) error {
 	}
 	_, err = fmt.Fprintln(f, secret)
 	return errors.Join(err, f.Sync(), f.Close(), os.WriteFile(path+".pub", []byte(verifier+"\n"), 0o644))
-}
-
-// auditPeers reads URL=FILE; known are the keys of the peers' logs, by origin.
-func auditPeers(flags []string) (peers []seal.Peer, known map[string]note.Verifier, err error) {
-	known = map[string]note.Verifier{}
-	for _, flag := range flags {
-		url, file, ok := strings.Cut(flag, "=")
-		if !ok {
-			return nil, nil, fmt.Errorf("--audit-peer %s: want URL=FILE", flag)
-		}
-		keys, err := seal.ReadVerifiers(file)
-		if err != nil {
-			return nil, nil, fmt.Errorf("--audit-peer: %w", err)
-		}
-		if len(keys) != 2 {
-			return nil, nil, fmt.Errorf("--audit-peer: %s holds %d keys: want two, of its log and of its witness", file, len(keys))
-		}
-		log, err := seal.ParseVerifiers(keys[:1])
-		if err != nil {
-			return nil, nil, fmt.Errorf("--audit-peer: %s: %w", file, err)
-		}
-		witness, err := seal.ParseWitness(keys[1])
-		if err != nil {
-			return nil, nil, fmt.Errorf("--audit-peer: %s: %w", file, err)
-		}
-		known[log[0].Name()] = log[0]
-		peers = append(peers, seal.Peer{URL: url, Verifier: witness})
-	}
-	return peers, known, nil
-}
-
-func witnesses(peers []seal.Peer) (vs []note.Verifier) {
-	for _, p := range peers {
-		vs = append(vs, p.Verifier)
-	}
-	return vs
-}
-
-func openWitness(dir, keyFile string, known map[string]note.Verifier) (*seal.Witness, error) {
-	secret, err := os.ReadFile(keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("--audit-witness-key: %w", err)
-	}
-	return seal.NewWitness(dir, strings.TrimSpace(string(secret)), known)
 }
 
 // openStream prepares the receiver of the API server's audit events.

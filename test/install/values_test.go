@@ -73,6 +73,35 @@ extraEnv: [{name: AWS_REGION, value: eu-central-1}]
 	}
 }
 
+// TestChartPeers: the keys that were collected are where each replica looks for the others, by its pod's name, and a change restarts them.
+func TestChartPeers(t *testing.T) {
+	none, _, err := template(t, values(t, least))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, _, err := template(t, values(t, least, `audit: {peers: {commitgate-0: "a\nb\n", commitgate-1: "c\nd\n"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if have := text(objects["ConfigMap commitgate-peers"]["data"]); have != `{"commitgate-0":"a\nb\n","commitgate-1":"c\nd\n"}` {
+		t.Errorf("the keys are %s", have)
+	}
+	set := text(objects["StatefulSet commitgate"])
+	for _, want := range []string{`"--audit-peers=/etc/commitgate-peers"`, `{"mountPath":"/etc/commitgate-peers","name":"peers","readOnly":true}`,
+		`{"configMap":{"name":"commitgate-peers","optional":true},"name":"peers"}`, "checksum/peers"} {
+		if !strings.Contains(set, want) {
+			t.Errorf("no %s in %s", want, set)
+		}
+	}
+	if none["ConfigMap commitgate-peers"] != nil {
+		t.Error("keys of nobody")
+	}
+	// The address of a peer is that of its pod: --audit-peer-url by default.
+	if service := objects["Service commitgate-replicas"]["spec"].(object); service["clusterIP"] != "None" || service["publishNotReadyAddresses"] != true || !strings.Contains(text(service["ports"]), `"port":8080`) {
+		t.Errorf("no names for the replicas: %s", text(service))
+	}
+}
+
 // TestChartCertManager: a guarded gate gets its certificate all the same, and nobody injects into the webhook's configuration.
 func TestChartCertManager(t *testing.T) {
 	objects, _, err := template(t, values(t, least, `certificates: {source: certManager, certManager: {issuerRef: {name: ca, kind: ClusterIssuer}, caBundle: PEM}}`))

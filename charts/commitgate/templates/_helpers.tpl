@@ -76,6 +76,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if and .Values.gate.dryRuns (not .Values.dryRunRules) }}{{ fail "gate.dryRuns without dryRunRules: the gate may not ask the API server about any resource" }}{{ end -}}
 {{- if and .Values.gate.breakGlass (not .Values.gate.cluster) }}{{ fail "gate.breakGlass needs gate.cluster: a grant is bound to it" }}{{ end -}}
 {{- if and .Values.backstop.enabled (not (include "commitgate.enforced" .)) }}{{ fail "backstop.enabled where the gate enforces nothing: set gate.mode Enforce with scope Everything, for the whole cluster or in gate.overrides for some namespaces" }}{{ end -}}
+{{- range $name, $keys := .Values.audit.peers }}{{ if ge (trimPrefix "commitgate-" $name | int) (int $.Values.replicas) }}{{ fail (printf "audit.peers: %s is no replica: replicas is %d" $name (int $.Values.replicas)) }}{{ end }}{{ end -}}
+{{- if eq (len .Values.audit.peers) 1 }}{{ fail "audit.peers: who should cosign with one replica? Name each of them" }}{{ end -}}
 {{- if and (ne .Values.registration.repair "none") (not .Values.registration.watch) }}{{ fail "registration.repair without registration.watch: nobody notices what should be put back" }}{{ end -}}
 {{- if and .Values.certificates.rotation.enabled (ne .Values.certificates.source "own") }}{{ fail "certificates.rotation replaces the own authority (certificates.source own): cert-manager renews its certificates itself" }}{{ end -}}
 {{- if eq .Values.certificates.source "certManager" -}}
