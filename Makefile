@@ -22,6 +22,10 @@ controlplane: ## a real Kubernetes control plane for tests and the demo, into bi
 sops: ## the real sops, which tests compare with, into bin/ (minutes the first time)
 	@test/sopstool/build/build.sh
 
+.PHONY: fluxvalues
+fluxvalues: # Flux's own code for values and variables, which tests compare with
+	@test/fluxvalues/build.sh
+
 .PHONY: helm
 helm: # for the tests of a pipeline
 	@test/helm/build.sh
@@ -31,7 +35,7 @@ demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=
 	@go run ./test/demo $(ARGS)
 
 .PHONY: test
-test: tools build controlplane sops helm ## every test, also those against the real control plane
+test: tools build controlplane sops fluxvalues helm ## every test, also those against the real control plane
 	CI=1 go test -timeout 30m $(ARGS) ./...
 
 .PHONY: reliability

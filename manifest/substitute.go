@@ -260,12 +260,10 @@ func (r *renderer) substituteEach(b *Build, values map[string]any, vars map[stri
 // errSubstitution says nothing of the value in which it happened.
 var errSubstitution = errors.New("variables cannot be substituted in what is decrypted here")
 
-// substituted is the one object of a text with its variables replaced.
+// substituted is the one object of a text with its variables replaced: those that nobody sets by nothing, which is Flux's default
+// (StrictPostBuildSubstitutions is off).
 func substituted(before string, vars map[string]string) docAnswer {
-	after, err := envsubst.Eval(before, func(name string) (string, bool) {
-		v, ok := vars[name]
-		return v, ok
-	})
+	after, err := envsubst.Eval(before, func(name string) (string, bool) { return vars[name], true })
 	switch {
 	case err != nil:
 		return docAnswer{Why: boundText(err.Error())}
