@@ -233,6 +233,9 @@ func (g *Gate) Address() (url string, ca []byte, err error) {
 	return "https://" + g.listen + "/review", ca, err
 }
 
+// Pid is the gate's process, while it runs.
+func (g *Gate) Pid() int { return g.process.Pid() }
+
 // AuditLog is the folder of the gate's audit log.
 func (g *Gate) AuditLog() string { return filepath.Join(g.Data, "audit") }
 

@@ -17,6 +17,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -85,8 +87,8 @@ func allowEverything(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(&review)
 }
 
-// startNoOp starts the baseline in a process of its own, as the gate is one.
-func startNoOp(b *testing.B) address {
+// startNoOp starts the baseline in a process of its own, as the gate is one, and tells its id.
+func startNoOp(b *testing.B) (address, int) {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "address")
 	b.Setenv(noOpFile, file)
@@ -101,7 +103,7 @@ func startNoOp(b *testing.B) address {
 		if err == nil {
 			var a address
 			check(b, json.Unmarshal(data, &a))
-			return a
+			return a, p.Pid()
 		}
 		check(b, p.Ended())
 		time.Sleep(10 * time.Millisecond)
@@ -109,14 +111,30 @@ func startNoOp(b *testing.B) address {
 }
 
 // startGate starts the gate on a repository that declares what the reviews hold.
-func startGate(b *testing.B) address {
+func startGate(b *testing.B) (address, int) {
 	b.Helper()
 	l, err := lab.Start(context.Background(), lab.Config{Dir: b.TempDir(), WithoutCluster: true})
 	check(b, err)
 	b.Cleanup(func() { check(b, l.Stop()) })
 	url, ca, err := l.Gate.Address()
 	check(b, err)
-	return address{url, string(ca)}
+	return address{url, string(ca)}, l.Gate.Pid()
+}
+
+// processorTime is what a process has taken of the machine's processors so far; 0 where that is not to be had (proc_pid_stat(5)).
+func processorTime(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	const tick = 10 * time.Millisecond // USER_HZ, which is 100 everywhere
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // from the third on: the second is a name with spaces
+	user, err := strconv.Atoi(fields[14-3])
+	check(b, err)
+	system, err := strconv.Atoi(fields[15-3])
+	check(b, err)
+	return time.Duration(user+system) * tick
 }
 
 func check(tb testing.TB, err error) {
@@ -130,9 +148,10 @@ func check(tb testing.TB, err error) {
 type caller struct {
 	client *http.Client
 	url    string
+	server int // the process that answers
 }
 
-func newCaller(b *testing.B, a address) *caller {
+func newCaller(b *testing.B, a address, server int) *caller {
 	b.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(a.CA)) {
@@ -140,7 +159,7 @@ func newCaller(b *testing.B, a address) *caller {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64}
 	b.Cleanup(transport.CloseIdleConnections)
-	return &caller{client: &http.Client{Transport: transport}, url: a.URL}
+	return &caller{client: &http.Client{Transport: transport}, url: a.URL, server: server}
 }
 
 // ask sends one review and checks the verdict.
@@ -196,12 +215,16 @@ func measure(b *testing.B, c *caller, n int, review []byte, allowed bool) (p50, 
 	return all[len(all)/2], all[len(all)*99/100]
 }
 
-// BenchmarkReview compares the gate with the baseline for one and for sixteen callers. The metrics p50-x and p99-x are multiples of the
-// baseline in the same run: only those can be compared between machines.
+// BenchmarkReview compares the gate with the baseline for one and for sixteen callers. The metrics p50-x, p99-x and cpu-x are multiples of the
+// baseline in the same run: only those can be compared between machines, and on a machine with other things to do, only cpu-x, the processor
+// time of the serving process for each request.
 func BenchmarkReview(b *testing.B) {
-	noOp, gate := newCaller(b, startNoOp(b)), newCaller(b, startGate(b))
+	a, pid := startNoOp(b)
+	noOp := newCaller(b, a, pid)
+	a, pid = startGate(b)
+	gate := newCaller(b, a, pid)
 	for _, callers := range []int{1, 16} {
-		var base50, base99 time.Duration
+		var base50, base99, baseCPU time.Duration
 		for _, load := range []struct {
 			name    string
 			to      *caller
@@ -213,16 +236,22 @@ func BenchmarkReview(b *testing.B) {
 			{"human-refused", gate, humanUpdate, false},
 		} {
 			b.Run(fmt.Sprintf("%s/callers=%d", load.name, callers), func(b *testing.B) {
+				before := processorTime(b, load.to.server)
 				p50, p99 := measure(b, load.to, callers, load.review, load.allowed)
+				cpu := (processorTime(b, load.to.server) - before) / time.Duration(b.N)
 				if load.to == noOp {
-					base50, base99 = p50, p99
+					base50, base99, baseCPU = p50, p99, cpu
 				}
+				b.ReportMetric(float64(cpu.Nanoseconds())/1000, "cpu-µs")
 				b.ReportMetric(float64(p50.Microseconds()), "p50-µs")
 				b.ReportMetric(float64(p99.Microseconds()), "p99-µs")
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 				if base50 > 0 {
 					b.ReportMetric(float64(p50)/float64(base50), "p50-x")
 					b.ReportMetric(float64(p99)/float64(base99), "p99-x")
+				}
+				if baseCPU > 0 {
+					b.ReportMetric(float64(cpu)/float64(baseCPU), "cpu-x")
 				}
 			})
 		}
