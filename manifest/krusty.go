@@ -101,10 +101,10 @@ func (k *kustomizer) explain(err error) error {
 		var syntax *syntaxError
 		_, strict := parse(p, data, dialectKubernetes)
 		if errors.As(readable(data), &syntax) || errors.As(strict, &syntax) {
-			return &refusedFile{path: p, line: syntax.line, err: errors.New(syntax.what)}
+			return &refusedFile{path: p, line: syntax.line, err: errors.New(k.withoutSecrets(syntax.what))}
 		}
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), "'/", "'"))
+	return errors.New(k.withoutSecrets(strings.ReplaceAll(err.Error(), "'/", "'")))
 }
 
 // origins builds once more to know which file each resource comes from. The annotation in which kustomize notes that could change what a patch
