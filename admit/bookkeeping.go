@@ -49,9 +49,9 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).releaseOfAgent},
 		// Copies of what Git says, on their way to the agent. What it applies of them is judged like anything else.
-		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundles", (*judgement).copyOfGitRepo},
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundles", (*judgement).bundleOfGitRepo},
 		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundledeployments", (*judgement).deploymentOfBundle},
-		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/contents", nil},
+		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/contents", (*judgement).contentOfBundle},
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).fleetValues},
 
 		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*/status", nil},

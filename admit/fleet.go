@@ -1,12 +1,56 @@
 package admit
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/manifest"
+	"github.com/commitgate/commitgate/snapshot"
 )
+
+// bundleOfGitRepo holds for the Bundle that Fleet makes of a folder of a GitRepo: its files are those of a bundle, as verified commits have them.
+func (j *judgement) bundleOfGitRepo() bool {
+	if !j.copyOfGitRepo() {
+		return false
+	}
+	resources := spec(j.r.Object)["resources"]
+	if j.r.Operation == Delete || resources == nil || reflect.DeepEqual(resources, spec(j.r.Old)["resources"]) {
+		return true
+	}
+	files, err := agent.FleetBundleResources(spec(j.r.Object))
+	return err == nil && j.fromBundles(files)
+}
+
+// contentOfBundle holds for a Content, in which Fleet keeps the files of a bundle for its agents.
+func (j *judgement) contentOfBundle() bool {
+	if j.r.Operation == Delete || j.r.Operation == Update && !slices.ContainsFunc(j.changed, func(path string) bool {
+		return !strings.HasPrefix(path, "metadata.") && !strings.HasPrefix(path, "status")
+	}) {
+		return true
+	}
+	content, _ := j.r.Object["content"].(string)
+	files, err := agent.FleetContentResources(content)
+	return err == nil && j.fromBundles(files)
+}
+
+// fromBundles tells whether files are those of bundles, by a revision inside the accepted window; where GitRepos are for other clusters, they may be
+// theirs.
+func (j *judgement) fromBundles(files []agent.FleetResource) bool {
+	for s := range j.snapshots() {
+		if s.Rendered == nil {
+			continue
+		}
+		if from, unknown := s.Rendered.FromBundles(j.id.agent.Name, files); from || unknown {
+			return true
+		}
+		if slices.ContainsFunc(s.OfKind(agent.FleetGroup, "GitRepo"), func(e *snapshot.Entry) bool { return !s.Rendered.Follows(e.Key) }) {
+			return true
+		}
+	}
+	return false
+}
 
 // copyOfGitRepo holds for the Bundle that Fleet makes of a folder of a GitRepo, and its BundleDeployment: Git declares the GitRepo, and where it is for
 // this cluster, it makes a bundle of that name. What is deleted is a copy that Fleet makes anew if it should be there.
@@ -38,14 +82,7 @@ func (j *judgement) fleetSource(object map[string]any) (repo manifest.Key, bundl
 // makes is theirs.
 func (j *judgement) makesBundle(repo manifest.Key, bundle string) bool {
 	for s := range j.snapshots() {
-		if s.Rendered == nil {
-			continue
-		}
-		i := slices.IndexFunc(s.Rendered.Builds, func(b *manifest.Build) bool { return b.OwnerKey() == repo && b.Part == "" })
-		switch {
-		case i < 0 && s.Lookup(repo) != nil, i >= 0 && s.Rendered.Builds[i].Elsewhere:
-			return true
-		case i >= 0 && slices.Contains(s.Rendered.Builds[i].Bundles, bundle):
+		if s.Rendered != nil && (s.Rendered.MakesBundle(repo, bundle) || !s.Rendered.Follows(repo) && s.Lookup(repo) != nil) {
 			return true
 		}
 	}

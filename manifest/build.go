@@ -89,6 +89,8 @@ type Build struct {
 	// Bundles are the names of those that a GitRepo of Fleet makes, for whatever cluster. Elsewhere: it is for other clusters, and was not looked into.
 	Bundles   []string
 	Elsewhere bool
+	blobs     []git.ID // of a bundle: the files of its folder, sorted
+	remote    bool     // a chart of it is not in Git
 	// Objects in the order of the files.
 	Objects []*Object
 
@@ -227,7 +229,7 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 	}
 	made.lean = &Build{
 		Owner: made.Owner, Part: made.Part, Declared: made.Declared, Repository: made.Repository, Path: made.Path, Release: made.Release, id: made.id,
-		Bundles: made.Bundles, Elsewhere: made.Elsewhere,
+		Bundles: made.Bundles, Elsewhere: made.Elsewhere, blobs: made.blobs, remote: made.remote,
 	}
 	return &made
 }

@@ -63,7 +63,7 @@ type packedChart struct {
 
 // packed finds a chart by the digest that the repository records for it; why says why it is not there.
 func (r *renderer) packed(b *Build, repository string, c chartName) (p packedChart, why string, err error) {
-	p.at = file{repository, chartLockFile}
+	p.at, b.remote = file{repository, chartLockFile}, true
 	if repository == "" {
 		return p, fmt.Sprintf("%s comes from the network, and what names it stands in no repository with a %s", c, chartLockFile), nil
 	}

@@ -318,6 +318,8 @@ type fleetBundle struct {
 	ShapedBy []git.Path
 	// Apart are files of the folder that are options and no resources: the fleet.yaml and values files, also those for other clusters.
 	Apart []git.Path
+	// Remote: a chart of it, here or for other clusters, comes from a repository or registry.
+	Remote bool
 	// Unfollowed says why the bundle cannot be followed; "" if it can.
 	Unfollowed string
 }

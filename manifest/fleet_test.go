@@ -389,6 +389,7 @@ func TestOptionsForAClusterAreLaidOverThoseOfTheBundle(t *testing.T) {
 defaultNamespace: shop
 namespaceLabels: {team: shop}
 helm:
+  chart: .
   releaseName: front
   values: {tier: nobody, replicas: 1}
   valuesFiles: [all.yaml]
@@ -537,5 +538,59 @@ metadata: {name: declared, labels: {tier: front}}
 	}
 	if o.Adds.Annotations["meta.helm.sh/release-name"] != "shop-apps-four" {
 		t.Errorf("declared is of release %q", o.Adds.Annotations["meta.helm.sh/release-name"])
+	}
+}
+
+// Fleet carries the files of a bundle through the cluster: a file that is not in the bundle's folder was put there by somebody.
+func TestFilesOfBundlesAreKnown(t *testing.T) {
+	const cart = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cart}\n"
+	set, err := render(t.Context(), fleetGate(t, ""), map[string]revision{"infra": newRepo(t).commit(fleetRoot + `
+-- fleet/theirs.yaml --
+apiVersion: fleet.cattle.io/v1alpha1
+kind: GitRepo
+metadata: {name: named, namespace: fleet-local}
+spec: {repo: "https://git.example.com/org/infra", branch: main, paths: [other]}
+-- apps/cart/fleet.yaml --
+targetCustomizations: [{clusterName: far, helm: {repo: "https://charts.example.com", chart: redis}}]
+-- apps/cart/cart.yaml --
+` + cart + `-- other/fleet.yaml --
+name: their-name
+targetCustomizations: [{clusterGroup: default, doNotDeploy: true}]
+-- other/a.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: other}
+-- README.md --
+read me
+`)})
+	check(t, err)
+	repo := Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: "fleet-local", Name: "shop"}
+	named := repo
+	named.Name = "named"
+	for name, want := range map[string]bool{"shop-apps-cart": true, "shop-apps": false, "their-name": false} {
+		if have := set.MakesBundle(repo, name); have != want {
+			t.Errorf("GitRepo shop makes %s: %t", name, have)
+		}
+	}
+	if !set.MakesBundle(named, "their-name") || !set.Follows(named) {
+		t.Error("a bundle that is not deployed here is none")
+	}
+	for name, test := range map[string]struct {
+		file agent.FleetResource
+		want bool
+	}{
+		"a manifest":                   {agent.FleetResource{Name: "cart.yaml", Data: []byte(cart)}, true},
+		"a manifest that was changed":  {agent.FleetResource{Name: "cart.yaml", Data: []byte(cart + "data: {a: b}\n")}, false},
+		"a file of no bundle":          {agent.FleetResource{Name: "README.md", Data: []byte("read me\n")}, false},
+		"a chart that Fleet fetched":   {agent.FleetResource{Name: ".chart/0123/Chart.yaml", Data: []byte("name: redis")}, true},
+		"a file beside such a chart":   {agent.FleetResource{Name: "chart/Chart.yaml", Data: []byte("name: redis")}, false},
+		"a dependency that it fetched": {agent.FleetResource{Name: "charts/db-1.0.0.tgz", Data: []byte("tgz")}, true},
+	} {
+		if have, unknown := set.FromBundles("fleet", []agent.FleetResource{test.file}); have != test.want || unknown {
+			t.Errorf("%s: %t, %t", name, have, unknown)
+		}
+	}
+	if from, _ := set.FromBundles("another", []agent.FleetResource{{Name: "cart.yaml", Data: []byte(cart)}}); from {
+		t.Error("it is of another agent's bundles")
 	}
 }

@@ -104,6 +104,11 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 	if _, err := r.input(b, at); err != nil { // a file more may be a resource more
 		return err
 	}
+	b.remote = u.bundle.Remote
+	var err error
+	if b.blobs, err = r.blobsBelow(at); err != nil {
+		return err
+	}
 	for _, p := range u.bundle.ShapedBy {
 		if _, err := r.input(b, file{at.repository, p}); err != nil {
 			return err

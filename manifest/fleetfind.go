@@ -223,7 +223,11 @@ func (f *bundleFinder) values(found *fleetBundle, y *fleetYAML) error {
 			helms = append(helms, &targets[i].Helm)
 		}
 	}
-	for _, h := range helms {
+	for i, h := range helms {
+		found.Remote = found.Remote || h.Repo != "" || strings.Contains(h.Chart, "://")
+		if i == 0 && h.Chart == "" {
+			continue // Fleet reads those of a bundle only where it names its chart
+		}
 		for _, name := range h.ValuesFiles {
 			at := Source{Repository: f.b.Repository, Path: found.ShapedBy[0]}
 			p, err := git.ParsePath(path.Join(string(found.Dir.path), name))

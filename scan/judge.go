@@ -149,6 +149,9 @@ func (j *Judge) undeclared(k manifest.Key, object map[string]any) (State, string
 	if k.Group == "" && k.Kind == "Secret" && object["type"] == "helm.sh/release.v1" && j.release(k, object) {
 		return Derived, "Helm keeps the release of something that Git declares in it"
 	}
+	if why := j.fleetCopy(k, object); why != "" {
+		return Derived, why
+	}
 	if k.Group == "" && k.Kind == "PersistentVolumeClaim" && j.claim(k) {
 		return Derived, "a declared StatefulSet claims it"
 	}
@@ -161,9 +164,12 @@ func (j *Judge) undeclared(k manifest.Key, object map[string]any) (State, string
 	return Untraced, "nothing in Git explains it"
 }
 
-// release tells whether a Secret keeps a release whose objects Git declares.
+// release tells whether a Secret keeps a release that Git declares, or whose objects it does.
 func (j *Judge) release(k manifest.Key, object map[string]any) bool {
 	name, _ := dig(object, "metadata", "labels", "name")
+	if j.Truth.Rendered != nil && slices.ContainsFunc(j.Truth.Rendered.Builds, func(b *manifest.Build) bool { return b.Release.Name == name && b.Release.Namespace == k.Namespace }) {
+		return true
+	}
 	for e := range j.Truth.All() {
 		a := e.Adds.Annotations
 		if a["meta.helm.sh/release-name"] == name && a["meta.helm.sh/release-namespace"] == k.Namespace {

@@ -21,6 +21,7 @@ func TestFleetsWay(t *testing.T) {
 			l := startWith(t, lab.Config{Fleet: true, Scope: scope})
 			l.Fleet.Helm3 = old
 			playFleet(t, l)
+			scanFleet(t, l)
 			attackFleet(t, l, scope)
 			sound(t, l)
 		})
@@ -126,6 +127,17 @@ func drift(t *testing.T, l *lab.Lab) {
 	}))
 }
 
+// scanFleet compares the cluster with Git: what follows from a GitRepo belongs to it.
+func scanFleet(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, f := range scanOf(t, l, 1).Findings { // there are the agents, which nobody declared
+		fleets := strings.HasPrefix(f.Namespace, "fleet-web") || strings.HasPrefix(f.Namespace, "fleet-team") || strings.HasPrefix(f.Name, "fleet-web")
+		if f.State == "Untraced" && (f.Kind == "Bundle" || f.Kind == "BundleDeployment" || f.Kind == "Content" || f.Kind == "Secret") || fleets && f.State != "InGit" {
+			t.Errorf("%s %s %s/%s: %s", f.State, f.Kind, f.Namespace, f.Name, f.Why)
+		}
+	}
+}
+
 // attackFleet writes with the tokens of Fleet's parts what does not come from Git.
 func attackFleet(t *testing.T, l *lab.Lab, scope v1alpha1.Scope) {
 	kubectl := func(config, stdin string, args ...string) error {
@@ -145,6 +157,8 @@ func attackFleet(t *testing.T, l *lab.Lab, scope v1alpha1.Scope) {
 		"a release":                `{apiVersion: v1, kind: Secret, type: helm.sh/release.v1, metadata: {name: sh.helm.release.v1.mine.v1, namespace: fleet-web, labels: {owner: helm, name: mine, status: deployed, version: "1"}}}`,
 		"a bundle":                 `{apiVersion: fleet.cattle.io/v1alpha1, kind: Bundle, metadata: {name: mine, namespace: fleet-local}, spec: {resources: [{content: "kind: Pod"}]}}`,
 		"a bundle under a GitRepo": `{apiVersion: fleet.cattle.io/v1alpha1, kind: Bundle, metadata: {name: mine, namespace: fleet-local, labels: {fleet.cattle.io/repo-name: shop}}}`,
+		"a bundle's other file":    `{apiVersion: fleet.cattle.io/v1alpha1, kind: Bundle, metadata: {name: shop-fleet-team, namespace: fleet-local, labels: {fleet.cattle.io/repo-name: shop}}, spec: {resources: [{name: all.yaml, content: "kind: Pod"}]}}`,
+		"a content":                `{apiVersion: fleet.cattle.io/v1alpha1, kind: Content, metadata: {name: s-0}, content: "H4sIAAAAAAACA6tWKkotzi8tSk4tVrKKrlbKS8xNVbJSSlTSUUrOzytJzSsB8rIz81KsFALyU5RqY2sB3qeKbTIAAAA="}`,
 		"a deployment": `{apiVersion: fleet.cattle.io/v1alpha1, kind: BundleDeployment, metadata: {name: mine, namespace: cluster-fleet-local-local-1a3d67d0a899,
 			labels: {fleet.cattle.io/repo-name: shop, fleet.cattle.io/bundle-namespace: fleet-local}}}`,
 		"settings":   `{apiVersion: v1, kind: ConfigMap, metadata: {name: mine, namespace: fleet-local}}`,

@@ -96,6 +96,9 @@ func (f *Fleet) announce(ctx context.Context, b *fleetBundle) error {
 		return err
 	}
 	deployment := fleetObject(fleetVersion, "BundleDeployment", fleetClusterNamespace, b.name)
+	if err := f.purge(ctx, deployment, content.GetName()); err != nil {
+		return err
+	}
 	if err := put(ctx, f.controller, deployment, func() {
 		deployment.SetLabels(map[string]string{
 			"fleet.cattle.io/repo-name": f.gitRepo, "fleet.cattle.io/commit": b.commit, "fleet.cattle.io/managed": "true",
@@ -248,28 +251,40 @@ func (f *Fleet) withdraw(ctx context.Context, b *fleetBundle) error {
 		return err
 	}
 	deployment := fleetObject(fleetVersion, "BundleDeployment", fleetClusterNamespace, b.name)
-	if err := f.controller.Get(ctx, client.ObjectKeyFromObject(deployment), deployment); err != nil {
-		return err
-	}
-	id, _, err := unstructured.NestedString(deployment.Object, "spec", "deploymentID")
-	if err != nil {
-		return err
-	}
 	if err := f.controller.Delete(ctx, deployment); err != nil {
 		return err
 	}
-	name, _, _ := strings.Cut(id, ":")
-	content := fleetObject(fleetVersion, "Content", "", name)
-	if err := f.letGo(ctx, content, b.name); err != nil {
-		return err
-	}
-	if err := f.controller.Delete(ctx, content); err != nil {
+	if err := f.purge(ctx, deployment, ""); err != nil {
 		return err
 	}
 	if err := f.letGo(ctx, deployment, "fleet.cattle.io/bundle-deployment-finalizer"); err != nil {
 		return err
 	}
 	return f.letGo(ctx, bundle, "fleet.cattle.io/bundle-finalizer")
+}
+
+// purge deletes the Content that a deployment was made of, unless it is still the one of this name.
+func (f *Fleet) purge(ctx context.Context, deployment *unstructured.Unstructured, now string) error {
+	err := f.controller.Get(ctx, client.ObjectKeyFromObject(deployment), deployment)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id, _, err := unstructured.NestedString(deployment.Object, "spec", "deploymentID")
+	if err != nil {
+		return err
+	}
+	name, _, _ := strings.Cut(id, ":")
+	if name == now {
+		return nil
+	}
+	content := fleetObject(fleetVersion, "Content", "", name)
+	if err := f.letGo(ctx, content, deployment.GetName()); err != nil {
+		return err
+	}
+	return f.controller.Delete(ctx, content)
 }
 
 // letGo has the controller take its finalizer away.
