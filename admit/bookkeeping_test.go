@@ -47,3 +47,30 @@ func TestAPipelineKeepsTheReleasesThatAreItsOwn(t *testing.T) {
 	w.want("an uninstall of what is declared no more", request(ci, deployed, record("uninstalling")), Allow, v1alpha1.ReasonBookkeeping)
 	w.want("and its record", request(ci, deployed, nil), Allow, v1alpha1.ReasonBookkeeping)
 }
+
+// Flux takes kubectl's mark from an object that comes under Git, while that still holds what it was: a write that would let anything else by with it would
+// let a stolen token mix what Git says with what it does not.
+func TestFluxTakesMarksAndNothingElse(t *testing.T) {
+	const declared = `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {currency: EUR}}`
+	const marked = `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop, labels: {fluxcd.io/sync-gc-mark: x},
+		annotations: {kubectl.kubernetes.io/last-applied-configuration: "{}", kustomize.toolkit.fluxcd.io/checksum: x, note: y}}, data: {currency: USD}}`
+	last, checksum, gc := `kubectl.kubernetes.io/last-applied-configuration: "{}", `, "kustomize.toolkit.fluxcd.io/checksum: x, ", "labels: {fluxcd.io/sync-gc-mark: x},"
+	w := newWorld(t, testConfig, declared)
+	update := func(who User, changes ...string) *Request {
+		return request(who, object(t, marked), object(t, strings.NewReplacer(changes...).Replace(marked)))
+	}
+	w.want("kubectl's mark", update(flux, last, ""), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("all marks", update(flux, last, "", checksum, "", gc, ""), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("a value with it", update(flux, last, "", "USD", "CHF"), Deny, v1alpha1.ReasonFieldsDiffer, "data[currency]")
+	w.want("a note with it", update(flux, last, "", "note: y", ""), Deny, v1alpha1.ReasonFieldsDiffer)
+	w.want("another value of a mark", update(flux, "checksum: x", "checksum: z"), Deny, v1alpha1.ReasonFieldsDiffer, "checksum")
+	w.want("one away, one in another's place", update(flux, last, "", "checksum: x", "checksum: z"), Deny, v1alpha1.ReasonFieldsDiffer, "checksum")
+	w.want("a mark is set", request(flux, object(t, strings.Replace(marked, checksum, "", 1)), object(t, marked)), Deny, v1alpha1.ReasonFieldsDiffer, "checksum")
+	w.want("by another agent", update(argo, last, ""), Deny, v1alpha1.ReasonWrongAgent)
+	w.want("by somebody", update(carol, last, ""), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	w.want("of what Git does not declare", update(flux, last, "", "name: settings", "name: other"), Deny, v1alpha1.ReasonNotDeclared)
+
+	w = newWorld(t, testConfig, strings.Replace(declared, "namespace: shop", "namespace: shop, annotations: {kustomize.toolkit.fluxcd.io/checksum: x}", 1))
+	w.want("a mark that Git declares", update(flux, checksum, ""), Deny, v1alpha1.ReasonFieldsDiffer)
+	w.want("one that it does not", update(flux, last, ""), Allow, v1alpha1.ReasonBookkeeping)
+}

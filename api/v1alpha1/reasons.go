@@ -14,7 +14,8 @@ const (
 	ReasonRecreated Reason = "Recreated"
 	// ReasonUnchanged: the write changes nothing outside server-set fields and managedFields.
 	ReasonUnchanged Reason = "Unchanged"
-	// ReasonBookkeeping: the sync agent wrote what it keeps for itself: status and finalizers of its own objects, Events, leases, release Secrets.
+	// ReasonBookkeeping: the sync agent wrote what it keeps for itself: status and finalizers of its own objects, Events, leases, release Secrets; or
+	// took away from an object the marks of what applied it before.
 	ReasonBookkeeping Reason = "Bookkeeping"
 	// ReasonController: a built-in controller did what its row in the table of controllers lets it do.
 	ReasonController Reason = "Controller"

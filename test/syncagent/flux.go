@@ -8,6 +8,7 @@ import (
 	"github.com/fluxcd/pkg/ssa"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -19,6 +20,8 @@ type Flux struct {
 	namespace, name string // of the Kustomization
 	manager         *ssa.ResourceManager
 	inventory       []id
+	// Force is spec.force of the Kustomization: what cannot be changed is deleted and created again.
+	Force bool
 }
 
 // fluxGroup prefixes the labels by which a Kustomization knows its objects.
@@ -42,17 +45,15 @@ func (f *Flux) Sync(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.manager.SetOwnerLabels(objects, f.name, f.namespace)
-	changes, err := f.manager.ApplyAllStaged(ctx, objects, f.options())
-	done := changed(changes)
+	done, err := f.Apply(ctx, objects)
 	if err != nil {
 		return done, err
 	}
 	prune, inventory := gone(f.inventory, objects)
-	changes, err = f.manager.DeleteAll(ctx, prune, ssa.DeleteOptions{
+	changes, err := f.manager.DeleteAll(ctx, prune, ssa.DeleteOptions{
 		PropagationPolicy: metav1.DeletePropagationBackground,
 		Inclusions:        f.manager.GetOwnerLabels(f.name, f.namespace),
-		Exclusions:        map[string]string{fluxGroup + "/prune": "disabled"},
+		Exclusions:        map[string]string{fluxGroup + "/prune": "disabled", fluxGroup + "/reconcile": "disabled", fluxGroup + "/ssa": "Ignore"},
 	})
 	done = append(done, changed(changes)...)
 	if err == nil {
@@ -61,16 +62,27 @@ func (f *Flux) Sync(ctx context.Context) ([]string, error) {
 	return done, err
 }
 
-// options are kustomize-controller's own: besides applying, it takes over what kubectl has applied.
+// Apply applies objects, whatever Git says, and prunes nothing.
+func (f *Flux) Apply(ctx context.Context, objects []*unstructured.Unstructured) ([]string, error) {
+	f.manager.SetOwnerLabels(objects, f.name, f.namespace)
+	changes, err := f.manager.ApplyAllStaged(ctx, objects, f.options())
+	return changed(changes), err
+}
+
+// options are kustomize-controller's own (v1.10): besides applying, it takes over what kubectl has applied.
 func (f *Flux) options() ssa.ApplyOptions {
 	kubectl := func(name string, operation metav1.ManagedFieldsOperationType) ssa.FieldManager {
 		return ssa.FieldManager{Name: name, OperationType: operation}
 	}
 	options := ssa.DefaultApplyOptions()
 	options.WaitInterval = 200 * time.Millisecond // for namespaces and CRDs to become ready; the default is 2 s
+	options.Force = f.Force
+	options.ExclusionSelector = map[string]string{fluxGroup + "/reconcile": "disabled", fluxGroup + "/ssa": "Ignore"}
+	options.IfNotPresentSelector = map[string]string{fluxGroup + "/ssa": "IfNotPresent"}
 	options.ForceSelector = map[string]string{fluxGroup + "/force": "enabled"}
 	options.Cleanup = ssa.ApplyCleanupOptions{
-		Annotations: []string{corev1.LastAppliedConfigAnnotation},
+		Annotations: []string{corev1.LastAppliedConfigAnnotation, fluxGroup + "/checksum", "fluxcd.io/sync-checksum"},
+		Labels:      []string{"fluxcd.io/sync-gc-mark"},
 		FieldManagers: []ssa.FieldManager{
 			kubectl("kubectl", metav1.ManagedFieldsOperationApply),
 			kubectl("kubectl", metav1.ManagedFieldsOperationUpdate),
