@@ -101,22 +101,45 @@ func (k *Keys) addPGP(data []byte) error {
 	return nil
 }
 
-// dataKey is the key of a file's values. Each recipient holds a copy of it.
+// dataKey is the key of a file's values. Each recipient holds a copy of it; where there are several groups of them, of a share of it.
 func (k *Keys) dataKey(m *metadata) ([]byte, error) {
-	if k == nil || m.split {
+	if k == nil {
 		return nil, ErrNoKey
 	}
-	for _, r := range m.age {
-		if key := k.openAge(r.enc); len(key) == dataKeySize {
+	if len(m.groups) == 1 {
+		if key := k.openGroup(m.groups[0], dataKeySize); key != nil {
 			return key, nil
+		}
+		return nil, ErrNoKey
+	}
+	var shares [][]byte
+	for _, g := range m.groups {
+		if share := k.openGroup(g, dataKeySize+1); share != nil {
+			shares = append(shares, share)
 		}
 	}
-	for _, r := range m.pgp {
-		if key := k.openPGP(r.enc); len(key) == dataKeySize {
-			return key, nil
-		}
+	if len(shares) < max(m.threshold, 2) {
+		return nil, ErrNoKey
+	}
+	if key := combine(shares); key != nil {
+		return key, nil
 	}
 	return nil, ErrNoKey
+}
+
+// openGroup is what the recipients of a group hold, nil if none of the keys is one of theirs.
+func (k *Keys) openGroup(g group, size int) []byte {
+	for _, r := range g.age {
+		if held := k.openAge(r.enc); len(held) == size {
+			return held
+		}
+	}
+	for _, r := range g.pgp {
+		if held := k.openPGP(r.enc); len(held) == size {
+			return held
+		}
+	}
+	return nil
 }
 
 // openAge is nil if none of the identities is a recipient's.
@@ -148,7 +171,7 @@ func (k *Keys) openPGP(enc string) []byte {
 }
 
 func readKey(r io.Reader) []byte {
-	key, err := io.ReadAll(io.LimitReader(r, dataKeySize+1))
+	key, err := io.ReadAll(io.LimitReader(r, dataKeySize+2)) // one more than a share has
 	if err != nil {
 		return nil
 	}

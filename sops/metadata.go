@@ -3,7 +3,9 @@ package sops
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,17 +13,20 @@ import (
 
 // metadata is what SOPS writes into a file of its own (sops: in YAML and JSON, sops_… in dotenv).
 type metadata struct {
-	age, pgp []recipient
-	split    bool // the data key is shared among groups of keys
-	modified time.Time
-	mac      string
-	macLine  int
+	groups    []group // of keys, each of which opens the data key, or a share of it where there are several
+	threshold int     // how many shares it takes
+	modified  time.Time
+	mac       string
+	macLine   int
 	// onlyEncrypted: the MAC covers the values that are encrypted, not the others.
 	onlyEncrypted bool
 	rule          rule
 }
 
-// recipient is a key to which the data key is encrypted.
+// group are recipients of whom any one will do.
+type group struct{ age, pgp []recipient }
+
+// recipient is a key to which the data key, or a share of it, is encrypted.
 type recipient struct{ enc string }
 
 // rule says which values are encrypted; at most one field is set.
@@ -103,11 +108,22 @@ func takeMetadata(branches []branch, as Format) (*metadata, error) {
 
 // metadataOf reads the fields that decryption goes by. A field of another type than it should have counts as absent, and so the MAC fails.
 func metadataOf(fields map[string]any) (*metadata, error) {
-	m := &metadata{age: recipients(fields["age"]), pgp: recipients(fields["pgp"])}
-	if groups, ok := fields["key_groups"].([]any); ok && len(groups) > 0 {
-		m.split = len(groups) > 1
-		group, _ := groups[0].(map[string]any)
-		m.age, m.pgp = append(m.age, recipients(group["age"])...), append(m.pgp, recipients(group["pgp"])...)
+	m := &metadata{}
+	own := groupOf(fields)
+	shared, _ := fields["key_groups"].([]any)
+	if len(own.age)+len(own.pgp) > 0 || len(shared) == 0 {
+		m.groups = []group{own}
+	} else {
+		for _, item := range shared[:min(len(shared), maxRecipients)] {
+			below, _ := item.(map[string]any)
+			m.groups = append(m.groups, groupOf(below))
+		}
+	}
+	switch v := fields["shamir_threshold"].(type) {
+	case int:
+		m.threshold = v
+	case string:
+		m.threshold, _ = strconv.Atoi(v) // in a flat format
 	}
 	m.mac, _ = fields["mac"].(string)
 	switch v := fields["mac_only_encrypted"].(type) {
@@ -172,6 +188,10 @@ func (m *metadata) readRule(fields map[string]any) error {
 	return nil
 }
 
+func groupOf(fields map[string]any) group {
+	return group{recipients(fields["age"]), recipients(fields["pgp"])}
+}
+
 func recipients(v any) []recipient {
 	list, _ := v.([]any)
 	var found []recipient
@@ -187,29 +207,59 @@ func recipients(v any) []recipient {
 // maxRecipients bounds a file's recipients in a flat format, whose numbers anybody could write.
 const maxRecipients = 1000
 
-// unflatten rebuilds what a flat format spells as age__list_0__map_enc.
+// unflatten rebuilds what a flat format spells as key_groups__list_0__map_age__list_0__map_enc. What is spelled in another way is left out.
 func unflatten(flat map[string]any) map[string]any {
 	fields := map[string]any{}
-	for name, v := range flat {
-		list, rest, ok := strings.Cut(name, "__list_")
-		if !ok {
-			fields[name] = v
-			continue
-		}
-		number, key, ok := strings.Cut(rest, "__map_")
-		at, err := strconv.Atoi(number)
-		if !ok || err != nil || at < 0 || at >= maxRecipients || strings.Contains(key, "__") {
-			if list == "key_groups" {
-				fields[list] = []any{nil, nil} // several groups
+	for _, name := range slices.Sorted(maps.Keys(flat)) {
+		var steps []any
+		for i, part := range strings.Split(name, "__") {
+			switch number, list := strings.CutPrefix(part, "list_"); {
+			case i == 0:
+				steps = append(steps, part)
+			case list:
+				at, err := strconv.Atoi(number)
+				if err != nil || at < 0 || at >= maxRecipients {
+					at = -1
+				}
+				steps = append(steps, at)
+			default:
+				steps = append(steps, strings.TrimPrefix(part, "map_"))
 			}
-			continue
 		}
-		items, _ := fields[list].([]any)
-		for len(items) <= at {
-			items = append(items, map[string]any{})
+		if len(steps) <= maxSteps && !slices.Contains(steps, any(-1)) {
+			fields, _ = put(fields, steps, flat[name]).(map[string]any)
 		}
-		items[at].(map[string]any)[key] = v
-		fields[list] = items
 	}
 	return fields
+}
+
+// maxSteps is how deep metadata is nested.
+const maxSteps = 6
+
+// put puts a value into what is there; a place of another kind stays as it is.
+func put(into any, steps []any, v any) any {
+	if len(steps) == 0 {
+		return v
+	}
+	switch step := steps[0].(type) {
+	case string:
+		fields, ok := into.(map[string]any)
+		if into == nil {
+			fields, ok = map[string]any{}, true
+		}
+		if ok {
+			fields[step] = put(fields[step], steps[1:], v)
+			return fields
+		}
+	case int:
+		items, ok := into.([]any)
+		if into == nil || ok {
+			for len(items) <= step {
+				items = append(items, nil)
+			}
+			items[step] = put(items[step], steps[1:], v)
+			return items
+		}
+	}
+	return into
 }

@@ -47,7 +47,7 @@ func Marked(data []byte, as Format) bool {
 	}[as]))
 }
 
-// ErrNoKey is returned when none of the keys opens a file, or it needs several people's keys at once (Shamir's secret sharing).
+// ErrNoKey is returned when the keys do not open a file: none of them does, or fewer than it takes where its key is shared (Shamir's secret sharing).
 var ErrNoKey = errors.New("encrypted with SOPS for keys that are not at hand")
 
 // ErrMAC is wrapped when a file was changed after SOPS wrote it.

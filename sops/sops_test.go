@@ -142,6 +142,51 @@ func TestOpenWhatSOPSWrote(t *testing.T) {
 	}
 }
 
+// TestFilesOfSeveralGroupsOfKeys: it takes several people's keys at once, of whom the gate may have enough.
+func TestFilesOfSeveralGroupsOfKeys(t *testing.T) {
+	s, keys := newTool(t)
+	configurations := map[string]string{
+		"all of two groups":                       "- shamir_threshold: 2\n  key_groups:\n  - age: [%[1]s]\n  - pgp: [%[2]s]\n",
+		"all of two groups, as nothing is said":   "- key_groups:\n  - age: [%[1]s]\n  - pgp: [%[2]s]\n",
+		"two of three groups":                     "- shamir_threshold: 2\n  key_groups:\n  - age: [%[3]s]\n  - age: [%[1]s]\n  - pgp: [%[2]s]\n",
+		"two of five groups, and more are opened": "- shamir_threshold: 2\n  key_groups:\n  - age: [%[3]s]\n  - age: [%[1]s]\n  - pgp: [%[2]s]\n  - age: [%[3]s, %[1]s]\n  - age: [%[3]s]\n",
+		"one group": "- key_groups:\n  - age: [%[3]s, %[1]s]\n",
+	}
+	files := map[string]string{"a.yaml": configuration, "a.json": `{"a": "b", "c": {"d": 1}}`, "a.env": "A=b\nC=d\n", "a.key": "-----BEGIN\n"}
+	for name, configured := range configurations {
+		t.Run(name, func(t *testing.T) {
+			s.Configure(t, "groups.yaml", "creation_rules:\n"+fmt.Sprintf(configured, s.Age, s.PGP, s.Stranger))
+			for file, content := range files {
+				sealed := s.Encrypt(t, file, content, "--config", "groups.yaml")
+				f, err := keys.Open([]byte(sealed), sops.FormatOf(file))
+				if err != nil {
+					t.Errorf("%s: %v\n%s", file, err, sealed)
+					continue
+				}
+				if got, err := f.Emit(sops.FormatOf(file)); err != nil || string(got) != s.Decrypt(t, file, sealed) {
+					t.Errorf("%s: %v, got\n%s", file, err, got)
+				}
+			}
+		})
+	}
+	s.Configure(t, "groups.yaml", "creation_rules:\n"+fmt.Sprintf(configurations["two of three groups"], s.Age, s.PGP, s.Stranger))
+	sealed := s.Encrypt(t, "a.yaml", configuration, "--config", "groups.yaml")
+	for name, change := range map[string]string{
+		"more shares than there are": "shamir_threshold: 3", "no number": "shamir_threshold: x",
+	} {
+		changed := strings.Replace(sealed, "shamir_threshold: 2", change, 1)
+		_, err := keys.Open([]byte(changed), sops.YAML)
+		if changed == sealed || errors.Is(err, sops.ErrNoKey) != (name == "more shares than there are") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.Configure(t, "groups.yaml", "creation_rules:\n"+fmt.Sprintf("- shamir_threshold: 3\n  key_groups:\n  - age: [%[1]s]\n  - pgp: [%[2]s]\n  - age: [%[3]s]\n", s.Age, s.PGP, s.Stranger))
+	sealed = s.Encrypt(t, "a.yaml", configuration, "--config", "groups.yaml")
+	if f, err := keys.Open([]byte(strings.Replace(sealed, "shamir_threshold: 3", "shamir_threshold: 2", 1)), sops.YAML); err == nil || errors.Is(err, sops.ErrNoKey) {
+		t.Errorf("with fewer shares than it takes: %v, %v", f, err)
+	}
+}
+
 // TestDocumentsEncryptedOneByOne: people put them into one file, and Flux decrypts them one by one.
 func TestDocumentsEncryptedOneByOne(t *testing.T) {
 	s, keys := newTool(t)
@@ -215,8 +260,7 @@ func TestChangedWithoutSOPS(t *testing.T) {
 
 func TestClosedFiles(t *testing.T) {
 	s, keys := newTool(t)
-	both := fmt.Sprintf("creation_rules:\n- shamir_threshold: 2\n  key_groups:\n  - age: [%s]\n  - pgp: [%s]\n", s.Age, s.PGP)
-	s.Configure(t, "groups.yaml", both)
+	s.Configure(t, "groups.yaml", fmt.Sprintf("creation_rules:\n- shamir_threshold: 3\n  key_groups:\n  - age: [%s]\n  - pgp: [%s]\n  - age: [%s]\n", s.Age, s.PGP, s.Stranger))
 	stranger := []byte(s.Encrypt(t, "a.yaml", secret, "--age", s.Stranger))
 	mine := []byte(s.Encrypt(t, "a.yaml", secret, "--age", s.Age))
 	var none *sops.Keys
@@ -224,9 +268,9 @@ func TestClosedFiles(t *testing.T) {
 		keys *sops.Keys
 		data []byte
 	}{
-		"for somebody else":         {keys, stranger},
-		"without any key":           {none, mine},
-		"for two people's together": {keys, []byte(s.Encrypt(t, "a.yaml", secret, "--config", "groups.yaml"))},
+		"for somebody else": {keys, stranger},
+		"without any key":   {none, mine},
+		"for three people together, of whom one is a stranger": {keys, []byte(s.Encrypt(t, "a.yaml", secret, "--config", "groups.yaml"))},
 		"without a usable recipient, and a MAC that nobody can check": {keys,
 			regexp.MustCompile(`(?s)-----BEGIN AGE.*END AGE ENCRYPTED FILE-----`).ReplaceAll(mine, []byte("nothing"))},
 	}
