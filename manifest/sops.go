@@ -238,7 +238,7 @@ func (r *renderer) unsealedData(b *Build, doc *document) (*document, error) {
 }
 
 func markedAs(data []byte) (sops.Format, bool) {
-	for _, as := range []sops.Format{sops.YAML, sops.JSON, sops.Dotenv} {
+	for _, as := range []sops.Format{sops.YAML, sops.JSON, sops.Dotenv, sops.INI} {
 		if sops.Marked(data, as) {
 			return as, true
 		}

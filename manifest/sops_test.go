@@ -82,12 +82,13 @@ labels: [{pairs: {team: shop}, includeSelectors: true}]
 			encrypted: map[string][]string{"apps/db.env": nil},
 		},
 		"generators of Secrets from files of all formats": {
-			files: kustomization + "secretGenerator:\n- name: files\n  files: [key.pem, renamed.yaml=app.yaml, app.json]\n" +
+			files: kustomization + "secretGenerator:\n- name: files\n  files: [key.pem, renamed.yaml=app.yaml, app.json, app.ini]\n" +
 				"- name: pull\n  type: kubernetes.io/dockerconfigjson\n  files: [.dockerconfigjson=pull.json]\n" +
 				"-- apps/key.pem --\n-----BEGIN " + canary + "\n\ttab\n-- apps/app.yaml --\nlist:\n    - a\n    - password: " + canary + "\nnumber: 1\n" +
 				"-- apps/app.json --\n{\n\t\"a\": \"" + canary + "\",\n\t\"b\": [\n\t\t1,\n\t\t2.5,\n\t\ttrue,\n\t\tnull\n\t]\n}\n" +
+				"-- apps/app.ini --\n[database]\nuser     = root\npassword = " + canary + "\n" +
 				"-- apps/pull.json --\n{\n\t\"auths\": {\n\t\t\"registry.example.com\": {\n\t\t\t\"auth\": \"" + canary + "\"\n\t\t}\n\t}\n}\n",
-			encrypted: map[string][]string{"apps/key.pem": nil, "apps/app.yaml": nil, "apps/app.json": nil, "apps/pull.json": nil},
+			encrypted: map[string][]string{"apps/key.pem": nil, "apps/app.yaml": nil, "apps/app.json": nil, "apps/app.ini": nil, "apps/pull.json": nil},
 		},
 		"a generator that merges into a base's, in an overlay": {
 			files: "-- apps/kustomization.yaml --\nnamespace: shop\nresources: [../base]\nsecretGenerator: [{name: db, behavior: merge, envs: [db.env]}]\n" +

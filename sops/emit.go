@@ -24,6 +24,8 @@ func (f *File) Emit(as Format) ([]byte, error) {
 		return f.emitJSON()
 	case Dotenv:
 		return f.emitDotenv()
+	case INI:
+		return f.emitINI()
 	case Binary:
 		for _, b := range f.branches {
 			for _, it := range b {

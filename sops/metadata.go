@@ -89,6 +89,9 @@ func takeMetadata(branches []branch, as Format) (*metadata, error) {
 				return nil, errorf(it.line, "sops is no map")
 			}
 			fields = below.plain()
+			if as == INI {
+				fields = flatFields(fields)
+			}
 		}
 		branches[i] = rest
 	}
@@ -235,6 +238,16 @@ func unflatten(flat map[string]any) map[string]any {
 
 // maxSteps is how deep metadata is nested.
 const maxSteps = 6
+
+// flatFields rebuilds the metadata of a section, in which line breaks are spelled \n.
+func flatFields(fields map[string]any) map[string]any {
+	for name, v := range fields {
+		if s, ok := v.(string); ok {
+			fields[name] = strings.ReplaceAll(s, `\n`, "\n")
+		}
+	}
+	return unflatten(fields)
+}
 
 // put puts a value into what is there; a place of another kind stays as it is.
 func put(into any, steps []any, v any) any {

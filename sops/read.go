@@ -70,6 +70,8 @@ func read(data []byte, as Format) ([]branch, error) {
 		return readJSON(data)
 	case Dotenv:
 		return readDotenv(data)
+	case INI:
+		return readINI(data)
 	}
 	return nil, errorf(0, "files of this format are not opened")
 }

@@ -22,7 +22,7 @@ const (
 	YAML
 	JSON
 	Dotenv
-	INI // known, and not opened
+	INI
 )
 
 // FormatOf is the format that SOPS and Flux go by for a file of this name.
