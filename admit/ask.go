@@ -1,6 +1,7 @@
 package admit
 
 import (
+	"slices"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -10,6 +11,13 @@ import (
 
 // Scope tells what is guarded where an object lives.
 func (g *Gate) Scope(k manifest.Key) v1alpha1.Scope { return g.scopeOf(k) }
+
+// DryRun tells whether the configuration says that this cluster's admission changes such objects, so that the gate asks it what it makes of them.
+func (g *Gate) DryRun(k manifest.Key) bool {
+	return slices.ContainsFunc(g.spec.DryRuns, func(r v1alpha1.DryRun) bool {
+		return matchesAny(r.Namespaces, k.Namespace) && matchesKind(r.Kinds, k.Group, k.Kind)
+	})
+}
 
 // ExemptFields are the fields of an object that somebody may change without Git, and the names of the exemptions that say so: for whoever
 // looks at the object itself and cannot know who changed it.

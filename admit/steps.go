@@ -327,11 +327,7 @@ func onlyMetadataMissing(r account.Result) bool {
 }
 
 // mutable tells whether the configuration says that this cluster's admission changes such objects.
-func (j *judgement) mutable() bool {
-	return slices.ContainsFunc(j.spec.DryRuns, func(r v1alpha1.DryRun) bool {
-		return matchesAny(r.Namespaces, j.key.Namespace) && matchesKind(r.Kinds, j.key.Group, j.key.Kind)
-	})
-}
+func (j *judgement) mutable() bool { return j.DryRun(j.key) }
 
 // exemptFields are the field patterns of the exemptions that cover this request.
 func (j *judgement) exemptFields() []account.Pattern {

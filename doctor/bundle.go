@@ -129,6 +129,8 @@ func (d *Doctor) objects(ctx context.Context, b *bundle) {
 		{schema.GroupVersionResource{Group: "commitgate.dev", Version: "v1alpha1", Resource: "trustedrepositories"}, false},
 		{schema.GroupVersionResource{Group: "commitgate.dev", Version: "v1alpha1", Resource: "grants"}, false},
 		{schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "statefulsets"}, true},
+		{schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "cronjobs"}, true},
+		{schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}, true},
 		{schema.GroupVersionResource{Version: "v1", Resource: "pods"}, true},
 		{schema.GroupVersionResource{Version: "v1", Resource: "services"}, true},
 		{schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, true},

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -245,37 +243,4 @@ func readyEndpoints(slices []discoveryv1.EndpointSlice) int {
 		}
 	}
 	return n
-}
-
-// rights asks whether the gate may do what it needs, as the API server's authorizer sees it.
-func (d *Doctor) rights(ctx context.Context, f *findings) {
-	type right struct{ verb, group, resource string }
-	var rights []right
-	for _, verb := range []string{"list", "watch"} {
-		for _, r := range []string{"/namespaces", "/pods", "/services", "apps/deployments", "apps/replicasets", "apps/statefulsets", "apps/daemonsets", "batch/jobs", "batch/cronjobs",
-			"apiextensions.k8s.io/customresourcedefinitions", "commitgate.dev/grants"} {
-			group, resource, _ := strings.Cut(r, "/")
-			rights = append(rights, right{verb, group, resource})
-		}
-	}
-	user := "system:serviceaccount:" + d.cfg.Namespace + ":commitgate"
-	var lacks []string
-	for _, r := range rights {
-		review, err := d.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user, Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + d.cfg.Namespace, "system:authenticated"},
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: r.verb, Group: r.group, Resource: r.resource},
-		}}, metav1.CreateOptions{})
-		if err != nil {
-			f.unknown("ask as somebody who may create SubjectAccessReviews", "%v", err)
-			return
-		}
-		if !review.Status.Allowed {
-			lacks = append(lacks, strings.TrimSuffix(r.verb+" "+r.resource+"."+r.group, "."))
-		}
-	}
-	if len(lacks) > 0 {
-		f.broken("install the ClusterRole commitgate again (chart, or config/rbac)", "%s may not %s", user, strings.Join(lacks, ", "))
-		return
-	}
-	f.ok("%s may read what it needs", user)
 }

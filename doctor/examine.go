@@ -48,7 +48,8 @@ func (d *Doctor) Examine(ctx context.Context) []Finding {
 			ask("trust", func(f *findings) { d.trust(hook, replicas, f) })
 		}
 		ask("policies", func(f *findings) { d.policies(ctx, f) })
-		ask("rights of the gate", func(f *findings) { d.rights(ctx, f) })
+		ask("rights of the gate", func(f *findings) { d.rights(ctx, replicas, f) })
+		ask("rotation of the authority", func(f *findings) { d.rotation(ctx, replicas, f) })
 		ask("clocks", func(f *findings) { d.clocks(ctx, replicas, f) })
 	}
 	for _, r := range replicas {
@@ -70,7 +71,7 @@ type reportCheck struct {
 
 func reportChecks() []reportCheck {
 	return []reportCheck{
-		{"ready", readiness}, {"repositories", repositories}, {"registration", registration}, {"audit log", auditLog},
+		{"ready", readiness}, {"configuration", configuration}, {"repositories", repositories}, {"registration", registration}, {"audit log", auditLog},
 		{"certificates", certificates}, {"agents", agents}, {"exemptions and grants", emergencies},
 	}
 }
@@ -153,6 +154,14 @@ func readiness(r *status.Report, f *findings) {
 			f.broken("docs/runbooks.md, CommitgateReplicaNotReady", "%s: %s", c.Name, c.Missing)
 		}
 	}
+}
+
+func configuration(r *status.Report, f *findings) {
+	if r.Invalid == "" {
+		f.ok("it goes by what it was given: gate %s", r.Name)
+		return
+	}
+	f.broken("docs/runbooks.md, CommitgateConfigurationInvalid", "a change is not taken, and the configuration before is gone by: %s", r.Invalid)
 }
 
 func repositories(r *status.Report, f *findings) {

@@ -42,8 +42,9 @@ func TestWhatAReplicaSays(t *testing.T) {
 		"it is not ready": {func(r *status.Report) {
 			r.Ready, r.Checks = false, []status.Check{{Name: "cluster", Missing: "not listed"}}
 		}, Broken, "cluster: not listed"},
-		"the Git host is away":       {func(r *status.Report) { r.Repositories[0].FetchError = "connection refused" }, Broken, "connection refused"},
-		"the Git host was not asked": {func(r *status.Report) { *r.Repositories[0].Heard = noon.Add(-time.Hour) }, Warning, "1h0m0s ago"},
+		"a changed configuration is wrong": {func(r *status.Report) { r.Invalid = "spec.mode: Off" }, Broken, "not taken, and the configuration before is gone by: spec.mode: Off"},
+		"the Git host is away":             {func(r *status.Report) { r.Repositories[0].FetchError = "connection refused" }, Broken, "connection refused"},
+		"the Git host was not asked":       {func(r *status.Report) { *r.Repositories[0].Heard = noon.Add(-time.Hour) }, Warning, "1h0m0s ago"},
 		"a long interval is no silence": {func(r *status.Report) {
 			*r.Repositories[0].Heard, r.Repositories[0].IntervalSeconds = noon.Add(-time.Hour), 3600
 		}, OK, ""},

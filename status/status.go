@@ -59,6 +59,10 @@ type Report struct {
 	// Registration is nil if nobody watches it.
 	Registration *watchdog.Status `json:"registration,omitempty"`
 	Certificates []Certificate    `json:"certificates"`
+	// Needs are the rights that its configured features take.
+	Needs []Need `json:"needs"`
+	// Invalid says why a changed configuration is not gone by; "" if it is.
+	Invalid string `json:"invalid,omitempty"`
 	// Serving is the certificate that the API server is shown, in PEM.
 	Serving string `json:"serving,omitempty"`
 }

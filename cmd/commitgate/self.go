@@ -39,7 +39,10 @@ func (s *self) report() *status.Report {
 		Replica: s.replica, Version: version(), Started: s.started.UTC(), Now: now.UTC(), Ready: true,
 		Name: cfg.Gate.Name, Cluster: spec.Cluster, Mode: spec.Mode, Scope: spec.Scope,
 		Agents: []status.Agent{}, Repositories: s.repositories(), Grants: []status.Grant{},
-		Exemptions: len(spec.Exemptions), Ending: []status.Exemption{}, Audit: s.audit(), Certificates: s.certificates(), Serving: s.serving(),
+		Exemptions: len(spec.Exemptions), Ending: []status.Exemption{}, Audit: s.audit(), Certificates: s.certificates(), Serving: s.serving(), Needs: g.needs(),
+	}
+	if why := g.invalid.Load(); why != nil {
+		r.Invalid = *why
 	}
 	for _, c := range g.checks(g.now().tracker) {
 		missing := c.Missing()

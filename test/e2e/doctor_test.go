@@ -36,7 +36,7 @@ func TestDoctor(t *testing.T) {
 
 	found := examined(t, l, 0, all...)
 	for _, words := range []string{"Kubernetes v1.36", "grants.commitgate.dev", "asks the gate about everything", "issued by what the caBundle holds", "commitgate-guards-itself",
-		"may read what it needs", "away from the API server", "signed by", "7 objects are as they were installed", "flux asked for something"} {
+		"may do what it needs to", "away from the API server", "signed by", "7 objects are as they were installed", "flux asked for something"} {
 		if !strings.Contains(found["ok"], words) {
 			t.Errorf("not found well: %q\n%v", words, found)
 		}
@@ -85,4 +85,47 @@ func TestDoctor(t *testing.T) {
 	if !strings.Contains(found["ok"], "signed by") {
 		t.Errorf("without a cluster: %v", found)
 	}
+}
+
+// A feature that is configured and lacks its rights is named, with what to do; nobody is told of rights for what is not configured.
+func TestDoctorKnowsWhichRightsAreMissing(t *testing.T) {
+	ctx := t.Context()
+	l := startWith(t, lab.Config{Repair: true, View: true})
+	_, err := l.Flux.Sync(ctx)
+	check(t, err)
+	all := []string{"--kubeconfig", l.AdminConfig, "--probe", l.Gate.Probes()}
+	rights := func(state string) string {
+		t.Helper()
+		text, _, err := l.Gate.Run(ctx, append([]string{"doctor", "-o", "json"}, all...)...)
+		check(t, err)
+		var findings []struct{ Check, State, What, Do string }
+		check(t, json.Unmarshal([]byte(text), &findings))
+		out := ""
+		for _, f := range findings {
+			if f.Check == "rights of the gate" && f.State == state {
+				out += f.What + " -> " + f.Do + "\n"
+			}
+		}
+		return out
+	}
+	if have := rights("ok"); !strings.Contains(have, "the scan") || !strings.Contains(have, "repair") || strings.Contains(have, "dry-runs") {
+		t.Errorf("want scan and repair, and no dry-runs:\n%s\n%s", have, rights("broken"))
+	}
+	reconfigure(t, l, "  mode: Enforce", "  mode: Warn\n  dryRuns: [{kinds: [Deployment]}]")
+	logged(t, l, 1, "another configuration is gone by")
+	_, err = guardian(t, l, "delete", "clusterrolebinding", "commitgate-scan", "commitgate-repair")
+	check(t, err)
+	check(t, l.Eventually(ctx, func(context.Context) error { // the authorizer learns of it by a watch
+		have := rights("broken")
+		for _, words := range []string{
+			"for dry-runs, system:serviceaccount:commitgate:commitgate may not create deployments.apps, patch deployments.apps -> name these in dryRunRules",
+			"for the scan, system:serviceaccount:commitgate:commitgate may not list *.*", "config/scan",
+			"update validatingwebhookconfigurations.admissionregistration.k8s.io commitgate", "config/repair",
+		} {
+			if !strings.Contains(have, words) {
+				return fmt.Errorf("the doctor does not say %q:\n%s", words, have)
+			}
+		}
+		return nil
+	}))
 }

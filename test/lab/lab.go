@@ -104,6 +104,7 @@ type Lab struct {
 	streamToken  string // file with the token by which the API server posts its audit events; "" if it does not
 	static       string // folder of the API server's static manifests, "" without
 	registration string // folder of what stands in front of the gate, for the gate to watch; "" if it does not
+	scans        bool   // the gate scans the cluster
 	pipeline     bool
 	agents       bool
 	fleet        bool
@@ -113,7 +114,7 @@ type Lab struct {
 
 // Start builds a lab. The caller must Stop it.
 func Start(ctx context.Context, config Config) (*Lab, error) {
-	l := &Lab{Dir: config.Dir, progress: config.Progress, pipeline: config.Pipeline, agents: config.Agents, fleet: config.Fleet, scope: config.Scope}
+	l := &Lab{Dir: config.Dir, progress: config.Progress, scans: config.View, pipeline: config.Pipeline, agents: config.Agents, fleet: config.Fleet, scope: config.Scope}
 	if l.progress == nil {
 		l.progress = func(string, string, time.Duration) {}
 	}
@@ -324,6 +325,11 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	}
 	if l.registration != "" {
 		if err := l.apply(ctx, "repair", "rbac.yaml"); err != nil {
+			return err
+		}
+	}
+	if l.scans {
+		if err := l.apply(ctx, "scan", "rbac.yaml"); err != nil {
 			return err
 		}
 	}
