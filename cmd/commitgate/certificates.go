@@ -29,22 +29,27 @@ type certificates struct {
 	own   *authority.Server
 	// clients are those who may have signed the API server's certificate; nil: anybody is answered.
 	clients *clientAuthorities
+	// bundle is by what the API server knows it; nil: there is no cluster.
+	bundle *caBundle
 }
 
 // openCertificates reads or makes the certificates that the flags name.
 func openCertificates(o serveOptions, log *slog.Logger) (*certificates, error) {
 	c := &certificates{config: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}}
-	var err error
+	trusted, err := trustedBundle(o)
+	if err != nil {
+		return nil, err
+	}
+	if trusted != nil {
+		c.bundle = &caBundle{read: trusted, log: log}
+	}
 	if o.certFile != "" {
 		if c.files, err = certwatcher.New(o.certFile, o.keyFile); err != nil {
 			return nil, fmt.Errorf("certificate: %w", err)
 		}
 		c.config.GetCertificate = c.files.GetCertificate
 	} else {
-		config := authority.Config{Dir: o.authority(), Names: o.names, Settle: o.caSettle, Log: log, Now: time.Now}
-		if config.Trusted, err = trustedBundle(o); err != nil {
-			return nil, err
-		}
+		config := authority.Config{Dir: o.authority(), Names: o.names, Trusted: trusted, Settle: o.caSettle, Log: log, Now: time.Now}
 		if c.own, err = authority.Open(config); err != nil {
 			return nil, err
 		}
@@ -98,6 +103,9 @@ func (c *certificates) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if c.clients != nil {
 		group.Go(func() error { c.clients.run(ctx); return nil })
+	}
+	if c.bundle != nil {
+		group.Go(func() error { c.bundle.run(ctx); return nil })
 	}
 	if c.own != nil {
 		group.Go(func() error { c.own.Run(ctx); return nil })
@@ -171,7 +179,7 @@ type expiryMetric struct {
 
 func (c *certificates) metrics() prometheus.Collector {
 	return &expiryMetric{c, prometheus.NewDesc("gate_certificate_expiry_timestamp_seconds",
-		"When a certificate ends: serving (shown to the API server, renewed by itself), authority (the own one that issues it), client_authority (the first of --client-ca).",
+		"When a certificate ends: serving (shown to the API server, renewed by itself), authority (the own one that issues it), client_authority (the first of --client-ca), ca_bundle (what the API server believes serving by, the caBundle of the webhook configuration; 0: nothing there).",
 		[]string{"certificate"}, nil)}
 }
 
@@ -181,16 +189,25 @@ func (m *expiryMetric) Describe(ch chan<- *prometheus.Desc) { ch <- m.desc }
 // Collect implements prometheus.Collector.
 func (m *expiryMetric) Collect(ch chan<- prometheus.Metric) {
 	for name, end := range m.c.ends() {
-		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, float64(end.Unix()), name)
+		seconds := 0.0
+		if !end.IsZero() {
+			seconds = float64(end.Unix())
+		}
+		ch <- prometheus.MustNewConstMetric(m.desc, prometheus.GaugeValue, seconds, name)
 	}
 }
 
-// ends are when the certificates end, by what they are for.
+// ends are when the certificates end, by what they are for; zero: the API server does not believe what is shown to it.
 func (c *certificates) ends() map[string]time.Time {
 	out := map[string]time.Time{}
 	if leaf, err := c.config.GetCertificate(nil); err == nil {
 		if cert, err := x509.ParseCertificate(leaf.Certificate[0]); err == nil {
 			out["serving"] = cert.NotAfter
+		}
+		if c.bundle != nil {
+			if end, ok := c.bundle.end(leaf); ok {
+				out["ca_bundle"] = end
+			}
 		}
 	}
 	if c.own != nil {

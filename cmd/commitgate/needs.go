@@ -31,7 +31,7 @@ func (g *gate) needs() []status.Need {
 	if namespace, ok := spec.OwnNamespace(); ok && spec.BreakGlass != nil {
 		out = append(out, leases(status.FeatureGrants, namespace+"/commitgate-grants")...)
 	}
-	if g.certs.own != nil {
+	if g.certs.bundle != nil {
 		out = append(out, status.Need{Feature: status.FeatureAuthority, Verbs: []string{"get"}, Group: admissionGroup, Resource: hooks, Name: o.webhookName})
 	}
 	if o.fromCluster {

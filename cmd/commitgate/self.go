@@ -125,7 +125,9 @@ func (s *self) certificates() []status.Certificate {
 	out := []status.Certificate{}
 	ends := s.g.certs.ends()
 	for _, name := range slices.Sorted(maps.Keys(ends)) {
-		out = append(out, status.Certificate{Name: name, Ends: ends[name].UTC()})
+		if !ends[name].IsZero() { // of which the doctor tells: it compares both
+			out = append(out, status.Certificate{Name: name, Ends: ends[name].UTC()})
+		}
 	}
 	return out
 }
