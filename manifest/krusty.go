@@ -17,7 +17,6 @@ import (
 	"sync"
 
 	yamlv3 "go.yaml.in/yaml/v3"
-	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
@@ -165,14 +164,11 @@ func (k *kustomizer) documents(dir git.Path, made resmap.ResMap) ([]*document, e
 	var docs []*document
 	var origins map[resid.ResId]git.Path
 	for _, res := range made.Resources() {
-		doc := &document{}
-		text, err := res.MarshalJSON()
+		content, err := contentOf(&res.RNode)
 		if err != nil {
 			return nil, err
 		}
-		if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &doc.content); err != nil {
-			return nil, err
-		}
+		doc := &document{content: content}
 		var found bool
 		if doc.path, doc.line, found = sources.find(res.GetKind(), res.GetName()); !found {
 			if origins == nil {

@@ -79,7 +79,7 @@ func limit(memory uint64) error {
 	if memory < LeastMemory {
 		return errors.New("less memory than a job needs at all")
 	}
-	debug.SetGCPercent(200)
+	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(int64(memory / 8 * 7))
 	go func() {
 		sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}

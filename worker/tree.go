@@ -30,24 +30,43 @@ func serve(from fs.FS, m message) message {
 	left := sentFolder
 	entries := make([]entry, len(list))
 	for i, e := range list {
-		info, err := e.Info()
-		if err != nil {
+		if entries[i], err = serveEntry(from, path.Join(m.Name, e.Name()), e, min(left, sentFile)); err != nil {
 			return message{Kind: folder, Fault: faultOf(err)}
 		}
-		entries[i] = entry{Name: e.Name(), Mode: info.Mode(), Size: info.Size()}
-		if !info.Mode().IsRegular() || info.Size() > int64(min(left, sentFile)) {
-			continue
-		}
-		if entries[i].Data, err = fs.ReadFile(from, path.Join(m.Name, e.Name())); err != nil {
-			return message{Kind: folder, Fault: faultOf(err)}
-		}
-		entries[i].Sent = true
 		left -= len(entries[i].Data)
 	}
 	return message{Kind: folder, Entries: entries}
 }
 
-// tree is what a child sees of the parent's tree. It is asked for folder by folder, each once.
+// serveEntry is one entry of a folder, with its content if that has no more bytes than most. A file is opened once: in a tree of Git's to know its size is to
+// read it.
+func serveEntry(from fs.FS, name string, e fs.DirEntry, most int) (entry, error) {
+	if !e.Type().IsRegular() {
+		info, err := e.Info()
+		if err != nil {
+			return entry{}, err
+		}
+		return entry{Name: e.Name(), Mode: info.Mode(), Size: info.Size()}, nil
+	}
+	f, err := from.Open(name)
+	if err != nil {
+		return entry{}, err
+	}
+	defer f.Close() // of what is only read there is nothing to lose
+	info, err := f.Stat()
+	if err != nil {
+		return entry{}, err
+	}
+	out := entry{Name: e.Name(), Mode: info.Mode(), Size: info.Size()}
+	if info.Size() > int64(most) {
+		return out, nil
+	}
+	out.Data, err = io.ReadAll(f)
+	out.Sent = true
+	return out, err
+}
+
+// tree is what a child sees of the parent's tree. It is asked for folder by folder, each once, and not for those above the ones that matter: they may be long.
 type tree struct {
 	ask     func(message) message
 	folders map[string]*listing
@@ -83,28 +102,33 @@ func (t *tree) folder(name string) ([]entry, error) {
 
 // find is the entry of a path; that of the root is a folder.
 func (t *tree) find(op, name string) (*entry, error) {
-	fail := func(err error) (*entry, error) { return nil, &fs.PathError{Op: op, Path: name, Err: err} }
 	if !fs.ValidPath(name) {
-		return fail(fs.ErrInvalid)
+		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
 	if name == "." {
 		return &entry{Name: ".", Mode: fs.ModeDir | 0o755}, nil
 	}
 	dir, base := path.Split(name)
-	parent, err := t.find(op, path.Clean(dir))
-	if err != nil {
-		return nil, err
+	if dir = path.Clean(dir); t.folders[dir] == nil {
+		if _, err := t.folder(name); err == nil {
+			return &entry{Name: base, Mode: fs.ModeDir | 0o755}, nil
+		}
 	}
-	if !parent.Mode.IsDir() && parent.Mode.IsRegular() {
-		return fail(fs.ErrNotExist)
-	}
-	entries, err := t.folder(path.Clean(dir))
-	if err != nil {
+	entries, err := t.folder(dir)
+	if err != nil { // what stands in the way of it, a level above?
+		parent, err := t.find(op, dir)
+		if err != nil {
+			return nil, err
+		}
+		if parent.Mode.IsRegular() {
+			return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
+		}
+		_, err = t.folder(dir)
 		return nil, err
 	}
 	i, ok := slices.BinarySearchFunc(entries, base, func(e entry, name string) int { return strings.Compare(e.Name, name) })
 	if !ok {
-		return fail(fs.ErrNotExist)
+		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
 	}
 	return &entries[i], nil
 }
