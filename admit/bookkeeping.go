@@ -35,7 +35,6 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFlux, "U", "image.toolkit.fluxcd.io/*", finalizers},
 		{v1alpha1.PresetFlux, "CUD", "source.toolkit.fluxcd.io/helmcharts", (*judgement).chartOfRelease},
 		{v1alpha1.PresetFlux, "CUD", "secrets", (*judgement).helmRelease},
-		{v1alpha1.PresetFlux, "U", "*/*", (*judgement).takenOver},
 
 		// status of an Application is no subresource: it comes with a write of the whole object.
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications", changingNormal("status", "operation", "metadata.finalizers",
@@ -203,18 +202,23 @@ func (j *judgement) chartOfRelease() bool {
 	return j.r.Operation == Delete || j.declared(release) != nil
 }
 
-// takenOver holds when Flux takes away from an object that Git gives to it the marks of what applied it before: kubectl's, and those of Flux before it applied
+// takeover lets Flux take away from an object that Git gives to it the marks of what applied it before: kubectl's, and those of Flux before it applied
 // on the server's side; and changes nothing else. The object may hold anything at that moment: the apply that brings it to what Git says comes
 // after that, and never if that is refused (fluxcd/pkg ssa, cleanupMetadata).
-func (j *judgement) takenOver() bool {
+func (j *judgement) takeover() *Decision {
 	annotations := []string{"kubectl.kubernetes.io/last-applied-configuration", "kustomize.toolkit.fluxcd.io/checksum", "fluxcd.io/sync-checksum"}
 	marks := []account.Pattern{"metadata.labels[fluxcd.io/sync-gc-mark]"}
 	for _, key := range annotations {
 		marks = append(marks, account.Pattern("metadata.annotations["+key+"]"))
 	}
-	return j.r.Subresource == "" && j.changesOnly(marks) && !j.marked("fluxcd.io/sync-gc-mark", labelsOf) &&
-		!slices.ContainsFunc(annotations, func(key string) bool { return j.marked(key, annotationsOf) }) &&
-		slices.ContainsFunc(j.candidates(), func(e *snapshot.Entry) bool { return e.Owner.Agent == j.id.agent.Name })
+	if j.id.agent.Preset != v1alpha1.PresetFlux || !j.changesOnly(marks) || j.marked("fluxcd.io/sync-gc-mark", labelsOf) ||
+		slices.ContainsFunc(annotations, func(key string) bool { return j.marked(key, annotationsOf) }) ||
+		!slices.ContainsFunc(j.candidates(), func(e *snapshot.Entry) bool { return e.Owner.Agent == j.id.agent.Name }) {
+		return nil
+	}
+	d := allow(v1alpha1.ReasonBookkeeping)
+	d.Rule = string(v1alpha1.PresetFlux) + " " + j.r.resource()
+	return d
 }
 
 // marked tells whether an update leaves a label or annotation with another value, or takes one away that Git declares.

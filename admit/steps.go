@@ -235,6 +235,9 @@ func (j *judgement) fromGit() *Decision {
 			best = d
 		}
 	}
+	if d := j.takeover(); d != nil {
+		return d
+	}
 	return j.ahead(best)
 }
 
