@@ -67,11 +67,14 @@ func (j *judgement) copyOfGitRepo() bool {
 	return true
 }
 
-// fleetSource is the GitRepo that a Bundle or BundleDeployment is of, and the name of the bundle.
+// fleetSource is the GitRepo or HelmOp that a Bundle or BundleDeployment is of, and the name of the bundle.
 func (j *judgement) fleetSource(object map[string]any) (repo manifest.Key, bundle string) {
 	labels := labelsOf(object)
 	repo = manifest.Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: j.key.Namespace}
-	repo.Name, _ = labels["fleet.cattle.io/repo-name"].(string)
+	if repo.Name, _ = labels["fleet.cattle.io/repo-name"].(string); repo.Name == "" {
+		repo.Kind = "HelmOp"
+		repo.Name, _ = labels["fleet.cattle.io/fleet-helm-name"].(string)
+	}
 	if namespace, ok := labels["fleet.cattle.io/bundle-namespace"].(string); ok {
 		repo.Namespace = namespace
 	}
@@ -126,10 +129,15 @@ func fleetRelease(options map[string]any, bundle string) (namespace, name string
 	return manifest.FleetRelease(text(options, "namespace"), text(options, "defaultNamespace"), text(helm, "releaseName"), bundle)
 }
 
-// fleetValues holds for the Secrets in which Fleet keeps the values of bundles and deployments: their types serve nothing else.
+// fleetValues holds for the Secrets in which Fleet keeps the values of bundles and deployments, and passes on what agents fetch them with: their types
+// serve nothing else.
 func (j *judgement) fleetValues() bool {
 	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
-		if object != nil && object["type"] != "fleet.cattle.io/bundle-values/v1alpha1" && object["type"] != "fleet.cattle.io/bundle-deployment/v1alpha1" {
+		kind, _ := object["type"].(string)
+		if object != nil && !slices.Contains([]string{
+			"fleet.cattle.io/bundle-values/v1alpha1", "fleet.cattle.io/bundle-deployment/v1alpha1",
+			"fleet.cattle.io/bundle-helmops-access/v1alpha1", "fleet.cattle.io/bundle-oci-storage/v1alpha1",
+		}, kind) {
 			return false
 		}
 	}

@@ -12,9 +12,9 @@ import (
 // FleetGroup is the API group of Rancher Fleet.
 const FleetGroup = "fleet.cattle.io"
 
-// FleetMarks are what fleet-agent sets on each object of a bundle that a GitRepo makes, beside Helm's own: by the first two it knows the set of objects
+// FleetMarks are what fleet-agent sets on each object of a bundle that a GitRepo or HelmOp makes, beside Helm's own: by the first two it knows the set of objects
 // (rancher/wrangler, pkg/apply); by the others newer ones say whose it is. scope is AGENT_SCOPE, "" in most installations.
-func FleetMarks(scope, gitRepoNamespace, gitRepo, bundle string) Metadata {
+func FleetMarks(scope string, source Owner, bundle string) Metadata {
 	set := []string{"default", bundle}
 	if strings.HasPrefix(bundle, "fleet-agent") {
 		set = []string{"fleet-agent-bootstrap"} // the agent itself, which was there before any bundle
@@ -24,16 +24,14 @@ func FleetMarks(scope, gitRepoNamespace, gitRepo, bundle string) Metadata {
 	}
 	id := fleetJoin(set...)
 	hash := sha1.Sum([]byte(id))
-	m := Metadata{
-		Labels:      map[string]string{"objectset.rio.cattle.io/hash": hex.EncodeToString(hash[:])},
+	return Metadata{
+		Labels: map[string]string{
+			"objectset.rio.cattle.io/hash":  hex.EncodeToString(hash[:]),
+			FleetGroup + "/managed-by-kind": strings.ToLower(source.Kind), FleetGroup + "/managed-by-namespace": source.Namespace,
+			FleetGroup + "/managed-by-name": fleetJoin(source.Name),
+		},
 		Annotations: map[string]string{"objectset.rio.cattle.io/id": id},
 	}
-	if len(gitRepo) <= 63 {
-		m.Labels[FleetGroup+"/managed-by-kind"] = "gitrepo"
-		m.Labels[FleetGroup+"/managed-by-namespace"] = gitRepoNamespace
-		m.Labels[FleetGroup+"/managed-by-name"] = gitRepo
-	}
-	return m
 }
 
 // fleetJoin joins with hyphens, and cuts what is longer than a label may be (fleet, internal/names, SafeConcatName).

@@ -22,14 +22,14 @@ func TestFleetNamesAreFleetsOwn(t *testing.T) {
 		"rancher-core-logging-logging-resources":               "eb144977a6e6a2bacddb574707e5ea19af81c705",
 		"local-keycloak-platform-platform-cert-manager-issuer": "9f0a573d7083432f6352a1a4957564f99c76ea0b",
 	} {
-		if m := FleetMarks("", "fleet-default", "repo", bundle); m.Labels["objectset.rio.cattle.io/hash"] != hash {
+		if m := FleetMarks("", Owner{Kind: "GitRepo", Namespace: "fleet-default", Name: "repo"}, bundle); m.Labels["objectset.rio.cattle.io/hash"] != hash {
 			t.Errorf("%s: %v, want %s", bundle, m, hash)
 		}
 	}
-	if m := FleetMarks("cattle-fleet-local-system", "fleet-local", "repo", "mcc-rancher-monitoring"); m.Annotations["objectset.rio.cattle.io/id"] != "default-mcc-rancher-monitoring-cattle-fleet-local-system" {
+	if m := FleetMarks("cattle-fleet-local-system", Owner{Kind: "GitRepo", Namespace: "fleet-local", Name: "repo"}, "mcc-rancher-monitoring"); m.Annotations["objectset.rio.cattle.io/id"] != "default-mcc-rancher-monitoring-cattle-fleet-local-system" {
 		t.Errorf("with a scope: %v", m)
 	}
-	if m := FleetMarks("s", "fleet-local", "repo", "fleet-agent-local"); m.Annotations["objectset.rio.cattle.io/id"] != "fleet-agent-bootstrap-s" {
+	if m := FleetMarks("s", Owner{Kind: "GitRepo", Namespace: "fleet-local", Name: "repo"}, "fleet-agent-local"); m.Annotations["objectset.rio.cattle.io/id"] != "fleet-agent-bootstrap-s" {
 		t.Errorf("of the agent itself: %v", m)
 	}
 }

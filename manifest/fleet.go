@@ -172,6 +172,7 @@ type fleetYAML struct {
 	TargetCustomizations    []fleetTarget `json:"targetCustomizations,omitempty"`
 	TargetCustomizationMode string        `json:"targetCustomizationMode,omitempty"`
 	OverrideTargets         []fleetTarget `json:"overrideTargets,omitempty"`
+	ImageScans              []any         `json:"imageScans,omitempty"`
 }
 
 // fleetOptions are how a bundle is deployed (BundleDeploymentOptions).
@@ -307,13 +308,15 @@ func (r *renderer) readFleetYAML(b *Build, f file) (*fleetYAML, error) {
 	return y, nil
 }
 
-// fleetBundle is a bundle that a GitRepo makes.
+// fleetBundle is a bundle that a GitRepo or HelmOp makes.
 type fleetBundle struct {
-	Name    string
-	GitRepo string
-	Dir     file
-	Options fleetOptions // for this cluster, with all values but those of other objects
-	Scope   string       // of the agent
+	Name string
+	Of   string // name of the GitRepo or HelmOp
+	Dir  file   // of a HelmOp, the file in which it stands
+	// ChartAlone: it is a HelmOp's, and has no folder.
+	ChartAlone bool
+	Options    fleetOptions // for this cluster, with all values but those of other objects
+	Scope      string       // of the agent
 	// ShapedBy are the files that the options come from.
 	ShapedBy []git.Path
 	// Apart are files of the folder that are options and no resources: the fleet.yaml and values files, also those for other clusters.

@@ -416,7 +416,7 @@ labels:
   fleet.cattle.io/managed-by-kind: gitrepo
   fleet.cattle.io/managed-by-name: shop
   fleet.cattle.io/managed-by-namespace: fleet-default
-  objectset.rio.cattle.io/hash: `+agent.FleetMarks("downstream", "fleet-default", "shop", "shop-apps-web").Labels["objectset.rio.cattle.io/hash"]+`
+  objectset.rio.cattle.io/hash: `+agent.FleetMarks("downstream", agent.Owner{Kind: "GitRepo", Namespace: "fleet-default", Name: "shop"}, "shop-apps-web").Labels["objectset.rio.cattle.io/hash"]+`
 annotations:
   meta.helm.sh/release-name: front
   meta.helm.sh/release-namespace: shop

@@ -37,7 +37,7 @@ func (r *renderer) meetBundle(found *fleetBundle, above *about) {
 func (u *bundleUnit) about() *about { return &u.self }
 
 func (u *bundleUnit) charts(r *renderer) bool {
-	if h := u.bundle.Options.Helm; h.Repo != "" || strings.HasPrefix(h.Chart, "oci://") {
+	if h := u.bundle.Options.Helm; u.bundle.ChartAlone || h.Repo != "" || strings.HasPrefix(h.Chart, "oci://") {
 		return true
 	}
 	dir, ok := u.chart()
@@ -101,13 +101,17 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 	at := u.bundle.Dir
 	b.Repository, b.Path, b.shapedBy = at.repository, at.path, u.bundle.ShapedBy
 	b.Release = Release{Namespace: u.namespace, Name: u.release, Rollback: u.bundle.Options.Helm.Atomic}
-	if _, err := r.input(b, at); err != nil { // a file more may be a resource more
-		return err
+	if !u.bundle.ChartAlone {
+		if _, err := r.input(b, at); err != nil { // a file more may be a resource more
+			return err
+		}
 	}
 	b.remote = u.bundle.Remote
-	var err error
-	if b.blobs, err = r.blobsBelow(at); err != nil {
-		return err
+	if !u.bundle.ChartAlone {
+		var err error
+		if b.blobs, err = r.blobsBelow(at); err != nil {
+			return err
+		}
 	}
 	for _, p := range u.bundle.ShapedBy {
 		if _, err := r.input(b, file{at.repository, p}); err != nil {
@@ -115,7 +119,7 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 		}
 	}
 	if u.bundle.Unfollowed != "" {
-		return u.unfollow(b, "%s", u.bundle.Unfollowed)
+		return u.unfollow(r, b, "%s", u.bundle.Unfollowed)
 	}
 	if err := u.readContent(r, b); err != nil {
 		return err
@@ -127,18 +131,26 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 	return nil
 }
 
-// unfollow notes what is not followed, at the options of the bundle: they stand in Git, wherever the GitRepo does.
-func (u *bundleUnit) unfollow(b *Build, format string, args ...any) error {
-	at := u.bundle.Dir.path
-	if len(u.bundle.ShapedBy) > 0 {
+// unfollow notes what is not followed, at the options of the bundle: they stand in Git, wherever the GitRepo does. A HelmOp has its own place.
+func (u *bundleUnit) unfollow(r *renderer, b *Build, format string, args ...any) error {
+	at, line := u.bundle.Dir.path, 0
+	switch {
+	case u.bundle.ChartAlone && u.self.at.Repository == "":
+		return r.unfollow(&u.self, b, format, args...)
+	case u.bundle.ChartAlone:
+		line = u.self.at.Line
+	case len(u.bundle.ShapedBy) > 0:
 		at = u.bundle.ShapedBy[0]
 	}
-	b.unfollows = append(b.unfollows, Problem{b.Repository, at, 0, fmt.Sprintf("%s is not followed: %s", u.self.name(), fmt.Sprintf(format, args...))})
+	b.unfollows = append(b.unfollows, Problem{b.Repository, at, line, fmt.Sprintf("%s is not followed: %s", u.self.name(), fmt.Sprintf(format, args...))})
 	return nil
 }
 
 // readContent reads the folder in the style that Fleet would find in it (fleet, internal/bundlereader, DetermineStyle).
 func (u *bundleUnit) readContent(r *renderer, b *Build) error {
+	if u.bundle.ChartAlone {
+		return u.readPacked(r, b, u.bundle.Options.Helm)
+	}
 	dir, inside := u.chart()
 	chart, err := r.usesChart(file{b.Repository, dir})
 	if err != nil {
@@ -171,14 +183,14 @@ func (u *bundleUnit) readPacked(r *renderer, b *Build, h fleetHelm) error {
 	if url, oci := strings.CutPrefix(h.Chart, "oci://"); oci {
 		c = ociChart(url, h.Version)
 	} else if h.Repo == "" {
-		return u.unfollow(b, "chart %s is neither in the bundle's folder nor in a repository or registry", h.Chart)
+		return u.unfollow(r, b, "chart %s is neither in the bundle's folder nor in a repository or registry", cmp.Or(h.Chart, "\"\""))
 	}
 	p, why, err := r.packed(b, u.bundle.Dir.repository, c)
 	if err != nil {
 		return err
 	}
 	if why != "" {
-		return u.unfollow(b, "%s", why)
+		return u.unfollow(r, b, "%s", why)
 	}
 	o, followed, err := u.options(r, b)
 	if err != nil || !followed {
@@ -281,7 +293,7 @@ func (u *bundleUnit) plain(r *renderer, b *Build) error {
 		case strings.HasPrefix(name, "overlays/"), slices.Contains(fleetFiles[:], name), !slices.Contains([]string{".yaml", ".yml", ".json"}, path.Ext(name)),
 			slices.ContainsFunc(apart, func(dir string) bool { return strings.HasPrefix(name, dir) }):
 		case strings.HasPrefix(name, "templates/"):
-			return u.unfollow(b, "its templates belong to no chart: add a Chart.yaml")
+			return u.unfollow(r, b, "its templates belong to no chart: add a Chart.yaml")
 		default:
 			files[name] = join(u.bundle.Dir.path, name)
 		}
@@ -472,7 +484,7 @@ func (u *bundleUnit) dress(r *renderer, o *Object) bool {
 	definition := o.Group == "apiextensions.k8s.io" && o.Kind == "CustomResourceDefinition"
 	o.Apply.NoPrune = o.annotation("helm.sh/resource-policy") == "keep" || o.crd || definition && !options.DeleteCRDResources || options.KeepResources
 	if !o.crd {
-		o.Adds = agent.FleetMarks(u.bundle.Scope, u.self.owner.Namespace, u.bundle.GitRepo, u.bundle.Name)
+		o.Adds = agent.FleetMarks(u.bundle.Scope, u.self.owner, u.bundle.Name)
 		if definition && !options.DeleteCRDResources {
 			o.Adds.Annotations["helm.sh/resource-policy"] = "keep"
 		}

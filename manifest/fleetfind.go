@@ -171,7 +171,7 @@ func (f *bundleFinder) bundle(dir git.Path, options string) error {
 		options = f.options(dir)
 	}
 	found := &fleetBundle{
-		Name: agent.FleetReleaseName(name), GitRepo: f.u.self.owner.Name, Dir: file{f.b.Repository, dir}, Scope: f.u.cluster.Scope,
+		Name: agent.FleetReleaseName(name), Of: f.u.self.owner.Name, Dir: file{f.b.Repository, dir}, Scope: f.u.cluster.Scope,
 	}
 	y := &fleetYAML{}
 	if options != "" {
@@ -204,14 +204,22 @@ func (f *bundleFinder) bundle(dir git.Path, options string) error {
 		found.Options.TargetNamespace = f.u.spec.TargetNamespace
 	}
 	found.Options.KeepResources = found.Options.KeepResources || f.u.spec.KeepResources
+	if len(y.ImageScans) > 0 {
+		found.Unfollowed = "imageScans has Fleet make commits that nobody signs"
+	}
+	return f.r.finishBundle(f.b, found, f.u.cluster)
+}
+
+// finishBundle fills in the values of a bundle for the cluster, and notes it.
+func (r *renderer) finishBundle(b *Build, found *fleetBundle, cluster v1alpha1.FleetCluster) error {
 	var refused *refusedFile
-	switch err := found.Options.Helm.preprocess(f.r, f.u.cluster, found.Dir.path); {
+	switch err := found.Options.Helm.preprocess(r, cluster, found.Dir.path); {
 	case errors.As(err, &refused):
 		found.Unfollowed = refused.err.Error()
 	case err != nil:
 		return err
 	}
-	f.b.bundles = append(f.b.bundles, found)
+	b.bundles = append(b.bundles, found)
 	return nil
 }
 

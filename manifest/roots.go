@@ -121,7 +121,7 @@ func (r *renderer) meet(o *Object, above *about) bool {
 	case configSyncGroup:
 		return r.meetSync(o, above)
 	case agent.FleetGroup:
-		return o.Kind == "GitRepo" && r.meetGitRepo(o, above)
+		return r.meetFleet(o, above)
 	case argoGroup:
 		return o.Kind == "Application" && r.meetApplication(o, above) || o.Kind == "ApplicationSet" && r.meetApplicationSet(o, above)
 	}

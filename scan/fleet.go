@@ -21,11 +21,14 @@ func (j *Judge) fleetCopy(k manifest.Key, object map[string]any) string {
 			return text
 		}
 		repo := manifest.Key{Group: agent.FleetGroup, Kind: "GitRepo", Namespace: k.Namespace, Name: label("repo-name")}
+		if repo.Name == "" {
+			repo.Kind, repo.Name = "HelmOp", label("fleet-helm-name")
+		}
 		if namespace := label("bundle-namespace"); namespace != "" {
 			repo.Namespace = namespace
 		}
 		if j.Truth.Rendered.MakesBundle(repo, k.Name) || !j.Truth.Rendered.Follows(repo) && j.Truth.Lookup(repo) != nil {
-			return fmt.Sprintf("Fleet's copy of a bundle of GitRepo %s/%s, which Git declares", repo.Namespace, repo.Name)
+			return fmt.Sprintf("Fleet's copy of a bundle of %s %s/%s, which Git declares", repo.Kind, repo.Namespace, repo.Name)
 		}
 	case "Content":
 		packed, _ := object["content"].(string)
