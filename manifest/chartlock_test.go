@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,8 @@ name: redis
 version: 1.2.3
 -- redis.tgz/values.yaml --
 replicas: 1
+-- redis.tgz/values-prod.yaml --
+replicas: 7
 -- redis.tgz/templates/redis.yaml --
 apiVersion: apps/v1
 kind: Deployment
@@ -87,6 +90,11 @@ apiVersion: helm.toolkit.fluxcd.io/v2
 kind: HelmRelease
 metadata: {name: ref, namespace: flux-system}
 spec: {chartRef: {kind: HelmChart, name: redis}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: files, namespace: flux-system}
+spec: {chart: {spec: {chart: redis, version: 1.2.3, sourceRef: {kind: HelmRepository, name: charts}, valuesFiles: [values.yaml, ./values-prod.yaml, missing.yaml], ignoreMissingValuesFiles: true}}}
 -- argo/all.yaml --
 apiVersion: argoproj.io/v1alpha1
 kind: Application
@@ -127,11 +135,12 @@ func TestChartsFromElsewhereAreTakenByTheDigestThatGitRecords(t *testing.T) {
 		t.Errorf("unfollowed: %v", Problems(set.Unfollowed))
 	}
 	for name, want := range map[string]string{
-		"flux-system/http-redis": "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 2",
-		"flux-system/ref-redis":  "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 1",
-		"flux-system/oci-redis":  "{chart: 1.2.3_" + manifest[:12] + ", at: v1.33.2, monitored: 'true'}\n  replicas: 1",
-		"far/argo-redis":         "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 3",
-		"far/ci-redis":           "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 4",
+		"flux-system/http-redis":  "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 2",
+		"flux-system/ref-redis":   "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 1",
+		"flux-system/files-redis": "{chart: 1.2.3_1, at: v1.33.2, monitored: 'true'}\n  replicas: 7",
+		"flux-system/oci-redis":   "{chart: 1.2.3_" + manifest[:12] + ", at: v1.33.2, monitored: 'true'}\n  replicas: 1",
+		"far/argo-redis":          "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 3",
+		"far/ci-redis":            "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 4",
 	} {
 		o := objectOf(t, set, "Deployment "+name)
 		labels := childMap(o.Content, "metadata", "labels")
@@ -146,6 +155,9 @@ func TestChartsFromElsewhereAreTakenByTheDigestThatGitRecords(t *testing.T) {
 		if o.Source.place() != wantAt {
 			t.Errorf("%s is declared in %s, want %s", name, o.Source.place(), wantAt)
 		}
+	}
+	if o := objectOf(t, set, "Deployment flux-system/files-redis"); !slices.Equal(o.Opaque, []string{"metadata.labels.chart"}) {
+		t.Errorf("the number of the HelmChart's generation is taken for known: opaque %q", o.Opaque)
 	}
 	// What nobody touches is taken over.
 	in.Previous = set
@@ -253,8 +265,8 @@ func TestAChartThatComesLaterIsFollowedWithTheNextPush(t *testing.T) {
 	repository := newRepo(t)
 	set, err := render(t.Context(), in, map[string]revision{"infra": repository.commit(strings.NewReplacer("CHART", chart, "MANIFEST", manifest).Replace(farCharts))})
 	check(t, err)
-	if len(set.Unfollowed) != 5 {
-		t.Errorf("unfollowed\n%v\nwant all five releases", Problems(set.Unfollowed))
+	if len(set.Unfollowed) != 6 {
+		t.Errorf("unfollowed\n%v\nwant all six releases", Problems(set.Unfollowed))
 	}
 	check(t, os.Mkdir(in.Gate.Charts, 0o700))
 	for _, name := range []string{chart + ".tgz", manifest + ".json"} {

@@ -45,7 +45,7 @@ func (r *renderer) tell(o helmOptions) helmOptions {
 }
 
 func digestOptions(o helmOptions) string {
-	text := specText([]any{o.Build, o.Packed, o.Release, o.Namespace, o.Values, o.ChartValues, o.KubeVersion, o.APIVersions, o.CRDs})
+	text := specText([]any{o.Build, o.Packed, o.Release, o.Namespace, o.Values, o.ChartValues, o.ValuesFiles, o.IgnoreMissing, o.Numbered, o.KubeVersion, o.APIVersions, o.CRDs})
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
 }

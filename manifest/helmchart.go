@@ -35,8 +35,12 @@ type helmOptions struct {
 	KubeVersion        string         // "" is that of the Kubernetes libraries in this program
 	APIVersions        []string       // served by the cluster beside the built-in ones
 	CRDs               bool           // also what stands in crds/
-	// Build is the build metadata that the agent writes into the chart's version, "" if it does not.
-	Build string
+	// ValuesFiles are files of the chart that stand in for its own values.yaml, in their order; IgnoreMissing: those that are not there are left out.
+	ValuesFiles   []string
+	IgnoreMissing bool
+	// Build is the build metadata that the agent writes into the chart's version, "" if it does not. Numbered: a number that nobody knows is part of it.
+	Build    string
+	Numbered bool
 	// Packed are the packed charts that the chart depends on and does not hold, by name, as files of the tree.
 	Packed map[string]git.Path
 
@@ -58,6 +62,7 @@ type helmChart struct {
 	seen   map[git.Path]bool
 	at     func(path string)
 	packed map[string]git.Path // of charts that it depends on, by name
+	number int                 // of renderings
 }
 
 func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
@@ -65,7 +70,7 @@ func (h *helmChart) template(dir git.Path, o helmOptions) ([]*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if first.steady {
+	if first.steady && !o.Numbered {
 		return first.docs, nil
 	}
 	second, err := h.render(dir, o, true)
@@ -165,12 +170,14 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 	if err != nil {
 		return made, err
 	}
-	if o.Build != "" {
-		version, _, _ := strings.Cut(c.Metadata.Version, "+")
-		c.Metadata.Version = version + "+" + o.Build
-	}
+	h.setBuild(c, o)
 	if o.ChartValues != nil {
 		c.Values = o.ChartValues
+	}
+	if len(o.ValuesFiles) > 0 {
+		if c.Values, err = ownValues(c, o); err != nil {
+			return made, err
+		}
 	}
 	values := deepCopy(o.Values)
 	if err := chartutil.ProcessDependencies(c, values); err != nil {
@@ -208,6 +215,44 @@ func (h *helmChart) render(dir git.Path, o helmOptions, upgrade bool) (helmRende
 		return made, h.templateError(dir, c, err)
 	}
 	return made, h.collect(&made, dir, c, files, o.CRDs)
+}
+
+// setBuild writes build metadata into the version of a chart: another number each time, so that what comes of it is seen to differ.
+func (h *helmChart) setBuild(c *chart.Chart, o helmOptions) {
+	build := o.Build
+	if o.Numbered {
+		h.number++
+		build = strings.TrimPrefix(build+"."+strconv.Itoa(h.number), ".")
+	}
+	if build != "" {
+		version, _, _ := strings.Cut(c.Metadata.Version, "+")
+		c.Metadata.Version = version + "+" + build
+	}
+}
+
+// ownValues are the files of a chart that stand in for its values.yaml, merged as source-controller merges them (internal/helm/chart).
+func ownValues(c *chart.Chart, o helmOptions) (map[string]any, error) {
+	merged := map[string]any{}
+	for _, name := range o.ValuesFiles {
+		clean := path.Clean(name)
+		if clean == "values.yaml" {
+			merged = mergeValues(merged, c.Values)
+			continue
+		}
+		i := slices.IndexFunc(c.Files, func(f *common.File) bool { return f.Name == clean })
+		switch {
+		case i < 0 && o.IgnoreMissing:
+			continue
+		case i < 0:
+			return nil, fmt.Errorf("valuesFiles: no file %s in chart %s", clean, c.Name())
+		}
+		values, err := common.ReadValues(c.Files[i].Data)
+		if err != nil {
+			return nil, fmt.Errorf("valuesFiles: file %s of chart %s is no map of values", clean, c.Name())
+		}
+		merged = mergeValues(merged, values)
+	}
+	return merged, nil
 }
 
 // announce has each template that Helm executes begin with telling that it does. That adds nothing to what it makes.

@@ -64,6 +64,7 @@ type fluxChart struct {
 	} `json:"sourceRef"`
 	ValuesFiles              []string `json:"valuesFiles,omitempty"`
 	IgnoreMissingValuesFiles bool     `json:"ignoreMissingValuesFiles,omitempty"`
+	ReconcileStrategy        string   `json:"reconcileStrategy,omitempty"`
 }
 
 type helmValuesFrom struct {
@@ -197,6 +198,8 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 		return errReported
 	}
 	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
+	// Source-controller writes the generation of the HelmChart, or the commit of the artifact, into the version.
+	o.Numbered = len(chart.ValuesFiles) > 0 || chart.ReconcileStrategy == "Revision"
 	followed, err := u.values(r, b, &o)
 	if err != nil || !followed {
 		return err
@@ -217,10 +220,9 @@ func (u *helmUnit) readPacked(r *renderer, b *Build, s *source, from sourceKey, 
 	var err error
 	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
 	switch {
-	case len(chart.ValuesFiles) > 0:
-		why = "valuesFiles of a chart that is not in Git"
 	case s.url != "" && from.kind == "HelmRepository":
 		p, why, err = r.packed(b, u.self.at.Repository, chartName{s.url, chart.Chart, chart.Version})
+		o.ValuesFiles, o.IgnoreMissing, o.Numbered = chart.ValuesFiles, chart.IgnoreMissingValuesFiles, len(chart.ValuesFiles) > 0
 	case s.url != "" && s.digest != "" && s.at.Repository != "":
 		p, why = r.packedArtifact(b, file{s.at.Repository, s.at.Path}, s.url, s.digest)
 		o.Build = strings.TrimPrefix(s.digest, "sha256:")[:min(12, len(s.digest)-len("sha256:"))]
