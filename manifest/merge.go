@@ -71,28 +71,50 @@ func mergeSorted(before []*Object, gone map[*Object]bool, added []*Object) []*Ob
 // because it is not there yields to one that is declared.
 func (r *renderer) unique(objects []*Object) []*Object {
 	out := make([]*Object, 0, len(objects))
-	for _, o := range objects {
-		if len(out) == 0 || out[len(out)-1].Key != o.Key {
-			out = append(out, o)
-			continue
+	for len(objects) > 0 {
+		n := 1
+		for n < len(objects) && objects[n].Key == objects[0].Key {
+			n++
 		}
-		other := out[len(out)-1]
-		switch {
-		case o.implied:
-			out[len(out)-1] = other.alsoMade(o)
-		case other.implied:
-			out[len(out)-1] = o.alsoMade(other)
-		case o.Apply.GenerateName:
-			out = append(out, o)
-		default:
-			first, second := other, o
-			if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
-				first, second = o, other
+		first := len(out)
+		for _, o := range withoutFound(objects[:n]) {
+			if len(out) == first {
+				out = append(out, o)
+				continue
 			}
-			r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
+			other := out[len(out)-1]
+			switch {
+			case o.implied:
+				out[len(out)-1] = other.alsoMade(o)
+			case other.implied:
+				out[len(out)-1] = o.alsoMade(other)
+			case o.Apply.GenerateName:
+				out = append(out, o)
+			default:
+				first, second := other, o
+				if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
+					first, second = o, other
+				}
+				r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
+			}
 		}
+		objects = objects[n:]
 	}
 	return out
+}
+
+// withoutFound leaves out, of objects of one key, those that the path of a root holds and that an object of the same agent, found there, applies from the
+// very same file: a Kustomization flux-system in the folder that it applies, an Application of its own folder. The root says where to look, that object
+// says what is applied, and how.
+func withoutFound(objects []*Object) []*Object {
+	if len(objects) == 1 {
+		return objects
+	}
+	return slices.DeleteFunc(slices.Clone(objects), func(o *Object) bool {
+		return o.Owner == agent.Owner{Agent: o.Owner.Agent} && slices.ContainsFunc(objects, func(by *Object) bool {
+			return by.Owner != o.Owner && by.Owner.Agent == o.Owner.Agent && by.Source.inFileOf(o.Source)
+		})
+	})
 }
 
 // alsoMade is a namespace with what a release of the same agent may do to it, which would make it if it were not there: Helm gives it the label name,

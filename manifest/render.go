@@ -325,6 +325,11 @@ func (r *renderer) settle() {
 	}
 }
 
+// inFileOf tells whether both stand in the same file of the same commit.
+func (s Source) inFileOf(other Source) bool {
+	return s.Repository == other.Repository && s.Commit == other.Commit && s.Path == other.Path && s.Base == other.Base
+}
+
 // place is "repository:path:line", as far as it is known.
 func (s Source) place() string {
 	if s.Repository == "" {
