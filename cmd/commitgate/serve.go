@@ -7,7 +7,10 @@ import (
 	"os"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/commitgate/commitgate/worker"
 )
@@ -91,6 +94,9 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return usage("%w", err)
 	}
+	// The Kubernetes libraries log by loggers of the whole process: they speak in the gate's log, or not at all.
+	klog.SetSlogLogger(log)
+	ctrllog.SetLogger(logr.FromSlogHandler(log.Handler()))
 	switch {
 	case o.config == "" && !o.fromCluster:
 		return usage("--config or --from-cluster is required; see commitgate serve --help")
