@@ -29,6 +29,7 @@ type Declaration struct {
 	Content             map[string]any // not changed, may be shared
 	Labels, Annotations map[string]string
 	Loose               map[string]string // labels that the agent adds, and may take away again
+	Finalizers          []string          // that the agent may set or not
 	LastApplied         bool              // the agent also writes kubectl.kubernetes.io/last-applied-configuration
 	Ignored             []string          // field paths whose live values the agent keeps
 	Opaque              []string          // field paths whose values Git holds encrypted; items of lists by their keys or by their place in Content

@@ -50,6 +50,13 @@ func isText(want string) func(*walk, string, any, any) bool {
 	return func(w *walk, _ string, v, _ any) bool { return w.creating() && text(v) == want }
 }
 
+func isOneOf(texts []string) func(*walk, string, any, any) bool {
+	return func(_ *walk, _ string, v, _ any) bool {
+		s, ok := v.(string)
+		return ok && slices.Contains(texts, s)
+	}
+}
+
 func isOnCreate(want string) func(*walk, string, any, any) bool { return isText(want) }
 
 func isCopyOf(names ...string) func(*walk, string, any, any) bool {

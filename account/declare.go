@@ -222,6 +222,9 @@ func (o *Object) finish(root *draft, opaque []opaqueValue, status bool) {
 	if status {
 		*root.need("status") = draft{name: "status", kind: expectAny, why: whyServer, shape: root.shape.field("status")}
 	}
+	if len(o.declaration.Finalizers) > 0 {
+		(&row{path: "metadata.finalizers[*]", ok: isOneOf(o.declaration.Finalizers)}).plant(root)
+	}
 	rows := serverRows(o.gvk.GroupKind())
 	for i := range rows {
 		rows[i].plant(root)

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"maps"
+	"slices"
+	"strings"
 )
 
 // lastAppliedKey is the annotation in which a client-side apply keeps what it sent.
@@ -66,6 +68,17 @@ func (o *Object) isLastApplied(text string) bool {
 	if am["namespace"] == nil || dm["namespace"] == nil {
 		delete(am, "namespace")
 		delete(dm, "namespace")
+	}
+	if prefix, ok := dm["generateName"].(string); ok && dm["name"] == nil {
+		if name, _ := am["name"].(string); strings.HasPrefix(name, prefix) { // the agent completed it
+			delete(am, "name")
+		}
+	}
+	if finalizers, ok := am["finalizers"].([]any); ok {
+		am["finalizers"] = slices.DeleteFunc(finalizers, func(f any) bool {
+			s, _ := f.(string)
+			return slices.Contains(o.declaration.Finalizers, s) && !slices.Contains(asList(dm["finalizers"]), f)
+		})
 	}
 	return meansTheSame(applied, declared)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -21,19 +22,21 @@ import (
 
 // Gate is a configuration, prepared for deciding. It is immutable.
 type Gate struct {
-	spec    v1alpha1.GateSpec
-	stale   map[string]time.Duration // by repository: how old the last fetch may be; absent is any age
-	users   map[string]identity
-	rows    map[string][]row  // rows of built-in controllers, by user name
-	builtin *account.Types    // of the built-in kinds, until the truth brings its own
-	anchors map[string]git.ID // by repository
-	alone   map[string]bool   // by repository: it has one signer
+	spec  v1alpha1.GateSpec
+	stale map[string]time.Duration // by repository: how old the last fetch may be; absent is any age
+	users map[string]identity
+	// components are those of Argo CD beside its agent's controllers, by user name.
+	components map[string]string
+	rows       map[string][]row  // rows of built-in controllers, by user name
+	builtin    *account.Types    // of the built-in kinds, until the truth brings its own
+	anchors    map[string]git.ID // by repository
+	alone      map[string]bool   // by repository: it has one signer
 }
 
 // New prepares a configuration, which was validated when it was loaded. builtin knows the kinds of Kubernetes itself.
 func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), builtin: builtin,
-		anchors: map[string]git.ID{}, alone: map[string]bool{}}
+		anchors: map[string]git.ID{}, alone: map[string]bool{}, components: map[string]string{}}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
 		for _, u := range a.Impersonates {
@@ -45,6 +48,7 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 	}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
+		maps.Copy(g.components, besideArgoCD(a))
 		for _, u := range applicationSetUsers(a) {
 			if id, ok := g.users[u]; !ok || id.agent == a { // another agent's stays that agent's
 				g.users[u] = identity{agent: a, sets: true}
@@ -132,6 +136,7 @@ func steps() []step {
 		{"paths to the agent's identity", (*judgement).guardIdentity},
 		{"ready", (*judgement).ready},
 		{"Argo CD's ApplicationSets", (*judgement).applicationSets},
+		{"Argo CD's notes to itself", (*judgement).noted},
 		{"agent's bookkeeping", (*judgement).bookkeeping},
 		{"agent: declared and faithful", (*judgement).fromGit},
 		{"controllers: derived from declared", (*judgement).derived},

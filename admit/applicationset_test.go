@@ -78,12 +78,19 @@ func tokenOf(u User, r *Request) *Request {
 // declareOf makes objects the ones that Argo CD's object carts of a kind declares.
 func (w *world) declareOf(kind string, apply agent.Apply, texts ...string) {
 	w.t.Helper()
+	w.declareWith(kind, apply, agent.Metadata{}, texts...)
+}
+
+// declareWith is declareOf with what the agent adds.
+func (w *world) declareWith(kind string, apply agent.Apply, adds agent.Metadata, texts ...string) {
+	w.t.Helper()
 	revision := w.snapshot("c1", testTime).Revisions["shop"]
 	var entries []*snapshot.Entry
 	for _, text := range texts {
 		content := object(w.t, text)
 		key := live.KeyOf(content)
-		acc, err := w.types.Declare(account.Declaration{Content: content, Ignored: apply.Ignored, Normal: agent.Normal(key.Group, key.Kind)})
+		acc, err := w.types.Declare(account.Declaration{Content: content, Labels: adds.Labels, Annotations: adds.Annotations, Finalizers: adds.Finalizers,
+			LastApplied: apply.LastApplied, Ignored: apply.Ignored, Normal: agent.Normal(key.Group, key.Kind)})
 		if err != nil && !errors.Is(err, account.ErrNoSchema) {
 			w.t.Fatal(err)
 		}

@@ -44,6 +44,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets", changingNormal("status", "metadata.finalizers")},
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applicationsets/status", nil},
 		{v1alpha1.PresetArgoCD, "U", "*/*", (*judgement).hookFinalizerRemoved},
+		{v1alpha1.PresetArgoCD, "CU", "configmaps", (*judgement).shardsOfArgoCD},
 
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*/status", nil},
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
@@ -234,6 +235,14 @@ func (j *judgement) hookFinalizerRemoved() bool {
 		slices.Contains(metadataList(j.r.Old, "finalizers"), any("argocd.argoproj.io/hook-finalizer")) && !addsFinalizer(j.r.Old, j.r.Object)
 }
 
+// shardsOfArgoCD holds for the ConfigMap in which application-controllers share out the clusters that they look after (controller/sharding).
+func (j *judgement) shardsOfArgoCD() bool {
+	namespace, _, _ := j.r.User.serviceAccount()
+	data, _ := j.r.Object["data"].(map[string]any)
+	return j.key.Name == "argocd-app-controller-shard-cm" && j.key.Namespace == namespace && len(data) == 1 && data["shardControllerMapping"] != nil &&
+		j.r.Object["binaryData"] == nil && j.Truth.Current.Lookup(j.key) == nil
+}
+
 func addsFinalizer(old, object map[string]any) bool {
 	before := metadataList(old, "finalizers")
 	return slices.ContainsFunc(metadataList(object, "finalizers"), func(f any) bool { return !slices.Contains(before, f) })
@@ -261,9 +270,7 @@ func (j *judgement) trackedByAgent() bool {
 	case v1alpha1.PresetFlux:
 		return labels["kustomize.toolkit.fluxcd.io/name"] != nil || labels["helm.toolkit.fluxcd.io/name"] != nil
 	case v1alpha1.PresetArgoCD:
-		id, _ := annotations["argocd.argoproj.io/tracking-id"].(string)
-		own := j.key.Group + "/" + j.key.Kind + ":" + j.key.Namespace + "/" + j.key.Name
-		return strings.HasSuffix(id, ":"+own) || annotations["argocd.argoproj.io/hook"] != nil || labels["app.kubernetes.io/instance"] != nil
+		return j.trackedByArgoCD(labels, annotations)
 	case v1alpha1.PresetFleet:
 		return annotations["objectset.rio.cattle.io/id"] != nil || annotations["meta.helm.sh/release-name"] != nil
 	case v1alpha1.PresetConfigSync:
@@ -272,4 +279,22 @@ func (j *judgement) trackedByAgent() bool {
 		return annotations["meta.helm.sh/release-name"] != nil || annotations["kubectl.kubernetes.io/last-applied-configuration"] != nil
 	}
 	return false
+}
+
+// trackedByArgoCD tells whether a live object bears the mark of an application that is its own: marks are copied to what controllers make. The
+// mark of what has no namespace names one nevertheless, that of the application's destination; that of a generated name is there before the name.
+func (j *judgement) trackedByArgoCD(labels, annotations map[string]any) bool {
+	if annotations["argocd.argoproj.io/hook"] != nil || labels["app.kubernetes.io/instance"] != nil {
+		return true
+	}
+	for s := range j.snapshots() {
+		if s.Rendered != nil && labels[s.Rendered.TrackingLabel(j.id.agent.Name)] != nil {
+			return true
+		}
+	}
+	id, _ := annotations["argocd.argoproj.io/tracking-id"].(string)
+	_, id, _ = strings.Cut(id, ":")
+	kind, place, _ := strings.Cut(id, ":")
+	namespace, name, ok := strings.Cut(place, "/")
+	return ok && kind == j.key.Group+"/"+j.key.Kind && name == j.key.Name && (namespace == j.key.Namespace || j.key.Namespace == "")
 }

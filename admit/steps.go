@@ -287,6 +287,7 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 		d.Entry, d.Fields = e, []string{"metadata.finalizers"}
 		return d
 	}
+	judged = append(judged, j.reconciled(e)...)
 	change := account.Change{Object: j.r.Object, Old: j.r.Old, Exempt: append(judged, j.exemptFields()...)}
 	result := e.Account.Explain(change)
 	if result.Faithful() {
@@ -350,7 +351,7 @@ func (j *judgement) agentDeletes(candidates []*snapshot.Entry) *Decision {
 	switch {
 	case current != nil && current.Owner.Agent != j.id.agent.Name:
 		return j.faithful(current) // refuses: another agent's
-	case current != nil && (current.Apply.Recreate || current.Apply.Hook || j.ofReleaseGone(current)):
+	case current != nil && (current.Apply.Recreate || current.Apply.Hook || j.ofReleaseGone(current) || j.anotherRole(current)):
 		d := allow(v1alpha1.ReasonRecreated)
 		d.Entry = current
 		return d

@@ -10,17 +10,21 @@ type Owner struct {
 	Namespace, Name string
 }
 
-// Metadata are labels and annotations, with their exact values.
+// Metadata are labels and annotations, with their exact values, and finalizers that the agent may set or not.
 type Metadata struct {
 	Labels, Annotations map[string]string
 	// Loose are labels that the agent sets and may take away again: name, which Helm gives to a namespace and others drop.
-	Loose map[string]string
+	Loose      map[string]string
+	Finalizers []string
 }
 
 // Apply is how an agent applies and deletes one object.
 type Apply struct {
-	// LastApplied: client-side apply, which writes the annotation kubectl.kubernetes.io/last-applied-configuration.
+	// LastApplied: client-side apply, which writes the annotation kubectl.kubernetes.io/last-applied-configuration. Argo CD also applies on the client's
+	// side once before it does so on the server's (ClientSideApplyMigration).
 	LastApplied bool
+	// Reconciled: `kubectl auth reconcile` goes first: it adds to the rules or subjects of a live object of RBAC, and takes nothing away.
+	Reconciled bool
 	// Recreate: the agent may delete the declared object to create it again (Flux force, Argo CD Force or Replace).
 	Recreate bool
 	// NoPrune: the agent leaves the object when Git drops it.

@@ -324,29 +324,37 @@ func (u *applicationUnit) dress(r *renderer, o *Object) bool {
 	if hook == "Skip" {
 		return false
 	}
-	if o.Apply.Hook = hook != ""; o.Apply.Hook {
-		o.addFinalizer("argocd.argoproj.io/hook-finalizer")
-	}
+	o.Apply.Hook = hook != ""
 	options := u.options(o)
-	o.Apply.LastApplied = !options["ServerSideApply=true"] && !options["Replace=true"]
+	o.Apply.LastApplied = !options["Replace=true"]
+	o.Apply.Reconciled = !options["Replace=true"] && !options["ServerSideApply=true"] && o.Group == "rbac.authorization.k8s.io"
 	o.Apply.Recreate = options["Force=true"]
 	o.Apply.NoPrune = options["Prune=false"]
 	if options["RespectIgnoreDifferences=true"] {
 		o.Apply.Ignored = u.ignored(o)
 	}
-	if o.implied {
-		return true // made by Argo CD beside the sync, and not tracked
+	if !o.implied && !(o.Group == "apiextensions.k8s.io" && o.Kind == "CustomResourceDefinition") { // those are never tracked
+		o.Adds = u.marks(r, o)
 	}
-	if o.Key.Group == "apiextensions.k8s.io" && o.Kind == "CustomResourceDefinition" {
-		return true // never tracked
+	if o.Apply.Hook {
+		o.Adds.Finalizers = []string{argoHookFinalizer} // newer ones set it, but for hooks of a deletion
 	}
-	namespace := o.Namespace
+	return true
+}
+
+const argoHookFinalizer = "argocd.argoproj.io/hook-finalizer"
+
+// marks are those by which Argo CD knows an object. It marks what it has rendered, before a name is generated.
+func (u *applicationUnit) marks(r *renderer, o *Object) agent.Metadata {
+	namespace, name := o.Namespace, o.Name
 	if namespace == "" {
 		namespace = u.spec.Destination.Namespace
 	}
+	if o.Apply.GenerateName {
+		name = ""
+	}
 	t := r.tracking(u.self.owner.Agent)
-	o.Adds = agent.ArgoCDMarks(t.method, t.labelKey, t.installation, u.instance, o.Group, o.Kind, namespace, o.Name)
-	return true
+	return agent.ArgoCDMarks(t.method, t.labelKey, t.installation, u.instance, o.Group, o.Kind, namespace, name)
 }
 
 // ignored are the fields whose live values Argo CD keeps for an object.

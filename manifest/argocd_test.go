@@ -171,11 +171,11 @@ kustomize: {nameSuffix: -green}
 content: {apiVersion: v1, kind: ConfigMap, metadata: {name: eu-a-green, namespace: shop}}
 annotations: {argocd.argoproj.io/tracking-id: "shop:/ConfigMap:shop/eu-a-green"}`,
 		},
-		"a hook has the finalizer that Argo CD gives it": {
+		"a hook, which Argo CD may give a finalizer": {
 			spec:  "source: {repoURL: 'https://git.example.com/org/infra', path: apps}",
 			files: "-- apps/job.yaml --\napiVersion: batch/v1\nkind: Job\nmetadata: {name: migrate, annotations: {argocd.argoproj.io/hook: PreSync}}\n", key: "Job shop/migrate",
 			want: `
-content: {apiVersion: batch/v1, kind: Job, metadata: {name: migrate, namespace: shop, annotations: {argocd.argoproj.io/hook: PreSync}, finalizers: [argocd.argoproj.io/hook-finalizer]}}
+content: {apiVersion: batch/v1, kind: Job, metadata: {name: migrate, namespace: shop, annotations: {argocd.argoproj.io/hook: PreSync}}}
 annotations: {argocd.argoproj.io/tracking-id: "shop:batch/Job:shop/migrate"}`,
 		},
 	}

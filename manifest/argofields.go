@@ -122,12 +122,3 @@ func mergePatch(base, over map[string]any) map[string]any {
 	}
 	return base
 }
-
-// addFinalizer adds a finalizer to a copy.
-func (o *Object) addFinalizer(name string) {
-	o.editMetadata(func(metadata map[string]any) {
-		if list := listOf(metadata["finalizers"]); !slices.Contains(list, any(name)) {
-			metadata["finalizers"] = append(list, name)
-		}
-	})
-}

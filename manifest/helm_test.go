@@ -163,7 +163,7 @@ content:
   spec: {replicas: 5, template: {spec: {containers: [{name: web, image: "web:2"}]}}}
 annotations: {argocd.argoproj.io/tracking-id: "shop:apps/Deployment:shop/shop-web"}`,
 				"Job shop/migrate": `
-content: {apiVersion: batch/v1, kind: Job, metadata: {name: migrate, namespace: shop, annotations: {helm.sh/hook: "pre-install,pre-upgrade"}, finalizers: [argocd.argoproj.io/hook-finalizer]}}
+content: {apiVersion: batch/v1, kind: Job, metadata: {name: migrate, namespace: shop, annotations: {helm.sh/hook: "pre-install,pre-upgrade"}}}
 annotations: {argocd.argoproj.io/tracking-id: "shop:batch/Job:shop/migrate"}`,
 				"Service other/shop-lib": `
 content: {apiVersion: v1, kind: Service, metadata: {name: shop-lib, namespace: other, labels: {a: c}}, spec: {type: NodePort}}

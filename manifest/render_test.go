@@ -266,12 +266,12 @@ metadata:
   annotations: {argocd.argoproj.io/hook: PreSync}
 `,
 			want: `
-Deployment shop/cart	infra:shop/cart.yaml:1	argocd/shop
+Deployment shop/cart	infra:shop/cart.yaml:1	argocd/shop	last-applied
 Application.argoproj.io argocd/elsewhere	infra:apps/elsewhere.yaml:1	argocd/root	last-applied
 Application.argoproj.io argocd/shop	infra:apps/shop.yaml:1	argocd/root	last-applied
-ClusterIssuer.cert-manager.io le	infra:shop/issuer.yaml:1	argocd/shop
-Certificate.cert-manager.io shop/le	infra:shop/certificate.yaml:1	argocd/shop
-Job shop/migrate-	infra:shop/deep/migrate.yaml:1	argocd/shop	hook	generate-name
+ClusterIssuer.cert-manager.io le	infra:shop/issuer.yaml:1	argocd/shop	last-applied
+Certificate.cert-manager.io shop/le	infra:shop/certificate.yaml:1	argocd/shop	last-applied
+Job shop/migrate-	infra:shop/deep/migrate.yaml:1	argocd/shop	last-applied	hook	generate-name
 `,
 		},
 		"kustomizations are built, and each object knows its file": {

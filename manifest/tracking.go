@@ -31,3 +31,6 @@ func (r *renderer) tracking(agentName string) argoTracking {
 	}
 	return t
 }
+
+// TrackingLabel is the label by which the Argo CD of an agent knows its objects, where it goes by labels.
+func (s *Set) TrackingLabel(agentName string) string { return s.tracking[agentName].labelKey }

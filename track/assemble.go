@@ -272,7 +272,7 @@ func (a *assembly) prepare() error {
 				return err
 			}
 			prepared, err := a.types.Declare(account.Declaration{
-				Content: e.Content, Labels: e.Adds.Labels, Annotations: e.Adds.Annotations, Loose: e.Adds.Loose,
+				Content: e.Content, Labels: e.Adds.Labels, Annotations: e.Adds.Annotations, Loose: e.Adds.Loose, Finalizers: e.Adds.Finalizers,
 				LastApplied: e.Apply.LastApplied, Ignored: e.Apply.Ignored, Opaque: e.Opaque, Sealed: e.Sealed,
 				Normal: agent.Normal(e.Group, e.Kind),
 			})

@@ -1,6 +1,7 @@
 package syncagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,6 +20,10 @@ type ArgoCD struct {
 	// be set before the first Sync.
 	ServerSide      bool
 	NamespaceLabels map[string]string
+	// Migrate has each object applied on the client's side first, under kubectl's name, as Argo CD does with what kubectl has applied before it
+	// (ClientSideApplyMigration). Cascade is the propagation of a prune: foreground if it is empty.
+	Migrate bool
+	Cascade string
 
 	source      Source
 	application string
@@ -49,6 +54,7 @@ func (a *ArgoCD) Sync(ctx context.Context) ([]string, error) {
 		done = append(done, changes(line)...)
 	}
 	before, objects, after := hooks(objects)
+	prune, inventory := gone(a.inventory, objects)
 	for _, o := range before {
 		if err := a.run(ctx, o); err != nil {
 			return done, err
@@ -70,12 +76,11 @@ func (a *ArgoCD) Sync(ctx context.Context) ([]string, error) {
 			return done, err
 		}
 	}
-	prune, inventory := gone(a.inventory, objects)
 	for _, o := range prune {
 		gvk := o.GroupVersionKind()
 		kind := strings.ToLower(gvk.Kind) + "." + gvk.Version + "." + gvk.Group // kubectl's full form, with an empty group for core
-		out, err := a.cluster.Kubectl(ctx, a.kubeconfig, "", "delete", "--cascade=foreground", "--ignore-not-found", "--wait=false",
-			"--namespace="+o.GetNamespace(), kind, o.GetName())
+		out, err := a.cluster.Kubectl(ctx, a.kubeconfig, "", "delete", "--cascade="+cmp.Or(a.Cascade, "foreground"), "--ignore-not-found", "--wait=false",
+			"--namespace="+cmp.Or(o.GetNamespace(), a.namespace), kind, o.GetName())
 		if err != nil {
 			return done, err
 		}
@@ -97,14 +102,29 @@ func (a *ArgoCD) apply(ctx context.Context, o *unstructured.Unstructured) (strin
 		}
 	}
 	args := []string{"apply", "--field-manager=argocd-controller"}
+	options := o.GetAnnotations()["argocd.argoproj.io/sync-options"]
+	force := strings.Contains(options, "Force=true")
 	switch {
-	case strings.Contains(o.GetAnnotations()["argocd.argoproj.io/sync-options"], "Replace=true"):
+	case strings.Contains(options, "Replace=true"):
 		args = []string{"create", "--field-manager=argocd-controller"}
 		if _, err := a.cluster.Kubectl(ctx, a.kubeconfig, "", "get", "--namespace="+o.GetNamespace(), o.GetKind(), o.GetName()); err == nil {
 			args[0] = "replace"
+			if force {
+				args = append(args, "--force", "--grace-period=0")
+			}
 		}
 	case a.ServerSide:
+		if a.Migrate {
+			if out, err := a.cluster.Kubectl(ctx, a.kubeconfig, string(manifest), "apply", "--field-manager=kubectl-client-side-apply", "-f", "-"); err != nil {
+				return out, err
+			}
+		}
 		args = append(args, "--server-side", "--force-conflicts")
+	case force:
+		args = append(args, "--force")
+	}
+	if strings.Contains(options, "Validate=false") {
+		args = append(args, "--validate=false")
 	}
 	out, err := a.cluster.Kubectl(ctx, a.kubeconfig, string(manifest), append(args, "-f", "-")...)
 	return strings.TrimSpace(out), err

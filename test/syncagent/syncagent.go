@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -19,8 +20,8 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/ssa"
-	"github.com/fluxcd/pkg/ssa/utils"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
 // Source is where an agent finds what it applies.
@@ -75,7 +76,7 @@ func (s Source) files(ctx context.Context) (commit string, files []manifest, err
 		if err != nil {
 			return err
 		}
-		found, err := utils.ReadObjects(bytes.NewReader(data))
+		found, err := objectsIn(data)
 		if err != nil {
 			return fmt.Errorf("%s: %w", strings.TrimPrefix(file, dir+"/"), err)
 		}
@@ -83,6 +84,21 @@ func (s Source) files(ctx context.Context) (commit string, files []manifest, err
 		return nil
 	})
 	return strings.TrimSpace(string(id)), files, err
+}
+
+// objectsIn reads the objects of a file, those without a name of their own too.
+func objectsIn(data []byte) (objects []*unstructured.Unstructured, err error) {
+	for d := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096); ; {
+		o := &unstructured.Unstructured{}
+		switch err := d.Decode(o); {
+		case errors.Is(err, io.EOF):
+			return objects, nil
+		case err != nil:
+			return nil, err
+		case len(o.Object) > 0:
+			objects = append(objects, o)
+		}
+	}
 }
 
 // read reads the objects below the path, in the order in which Flux and Argo CD apply: what others need (namespaces, definitions, accounts) first.
