@@ -49,6 +49,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*/status", nil},
 		{v1alpha1.PresetFleet, "U", "fleet.cattle.io/*", finalizers},
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).releaseOfAgent},
+		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).fleetCredential},
 		// Copies of what Git says, on their way to the agent. What it applies of them is judged like anything else.
 		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundles", (*judgement).bundleOfGitRepo},
 		{v1alpha1.PresetFleet, "CUD", "fleet.cattle.io/bundledeployments", (*judgement).deploymentOfBundle},

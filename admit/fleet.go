@@ -143,3 +143,10 @@ func (j *judgement) fleetValues() bool {
 	}
 	return true
 }
+
+// fleetCredential holds for what an agent keeps in its own namespace to ask its controller with: it makes the one when it registers, and deletes the
+// other, with which it did. What it is told there is judged when it applies it.
+func (j *judgement) fleetCredential() bool {
+	namespace, _, ok := j.r.User.serviceAccount()
+	return ok && namespace == j.key.Namespace && (j.key.Name == "fleet-agent" || j.key.Name == "fleet-agent-bootstrap" && j.r.Operation == Delete)
+}

@@ -60,6 +60,11 @@ func TestFleetKeepsCopiesOfWhatItsGitReposSay(t *testing.T) {
 	w.want("a bundle that changes hands", request(fleet, with(bundle, mine...), object(t, bundle)), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("the bundle of a GitRepo that is gone, deleted", request(fleet, with(bundle, mine...), nil), Allow, v1alpha1.ReasonBookkeeping)
 	w.want("any other Secret", request(fleet, nil, with(values, "type: fleet.cattle.io/bundle-values/v1alpha1", "type: Opaque")), Deny, v1alpha1.ReasonNotDeclared)
+	credential := `{apiVersion: v1, kind: Secret, type: Opaque, metadata: {name: fleet-agent, namespace: argocd}}` // where the second agent runs
+	w.want("what the agent registered with", request(fleet, nil, object(t, credential)), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("what it registers with, deleted", request(fleet, with(credential, "fleet-agent", "fleet-agent-bootstrap"), nil), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("what another would register with", request(fleet, nil, with(credential, "fleet-agent", "fleet-agent-bootstrap")), Deny, v1alpha1.ReasonNotDeclared)
+	w.want("a credential elsewhere", request(fleet, nil, with(credential, "argocd", "shop")), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("somebody else's bundle", request(carol, nil, object(t, bundle)), Deny, v1alpha1.ReasonNotFromSyncAgent)
 }
 
@@ -81,6 +86,7 @@ func TestFleetKeepsTheReleasesThatGitDeclares(t *testing.T) {
 	w.want("the record of a failed rollback, deleted", request(fleet, record("failed"), nil), Allow, v1alpha1.ReasonBookkeeping)
 	w.want("the begin of the uninstall of what is gone", request(fleet, record("deployed", gone...), record("uninstalling", gone...)), Allow, v1alpha1.ReasonBookkeeping)
 	w.want("its end", request(fleet, record("uninstalling", gone...), nil), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("the record of what is gone and stays, by keepResources", request(fleet, record("deployed", gone...), nil), Allow, v1alpha1.ReasonBookkeeping)
 }
 
 // The namespace of a release is made before it is asked whether it is there, and a release that was renamed takes its objects with it.

@@ -190,6 +190,8 @@ type fleetOptions struct {
 	DeleteCRDResources   bool              `json:"deleteCRDResources,omitempty"`
 	NamespaceLabels      map[string]string `json:"namespaceLabels,omitempty"`
 	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
+	// DownstreamResources are Secrets and ConfigMaps beside the bundle that Fleet copies into the namespace of the release.
+	DownstreamResources []any `json:"downstreamResources,omitempty"`
 }
 
 type fleetHelm struct {
@@ -258,12 +260,13 @@ func (y *fleetYAML) optionsFor(c v1alpha1.FleetCluster) (o fleetOptions, deploye
 	if y.OverrideTargets != nil && !chooses(y.OverrideTargets, c) {
 		return o, false
 	}
-	for _, t := range slices.Concat(y.Targets, y.TargetCustomizations) {
+	targets := slices.Concat(y.Targets, y.TargetCustomizations)
+	if slices.ContainsFunc(targets, func(t fleetTarget) bool { return t.DoNotDeploy && t.matches(c) }) {
+		return o, false // wherever it stands (fleet, internal/cmd/controller/target/matcher)
+	}
+	for _, t := range targets {
 		if !t.matches(c) {
 			continue
-		}
-		if t.DoNotDeploy {
-			return o, false
 		}
 		o = o.merge(t.fleetOptions)
 		if y.TargetCustomizationMode != "AllMatches" {

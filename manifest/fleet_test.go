@@ -255,7 +255,7 @@ kind: GitRepo
 metadata: {name: dev, namespace: fleet-default}
 spec: {repo: "https://git.example.com/org/infra", branch: main, paths: [apps], targets: [{clusterSelector: {matchExpressions: [{key: env, operator: In, values: [dev]}]}}]}
 -- apps/no/fleet.yaml --
-targetCustomizations: [{clusterName: c-1, doNotDeploy: true}]
+targetCustomizations: [{clusterSelector: {}}, {clusterName: c-1, doNotDeploy: true}]
 -- apps/no/a.yaml --
 apiVersion: v1
 kind: ConfigMap

@@ -124,6 +124,11 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 	if err := u.readContent(r, b); err != nil {
 		return err
 	}
+	if len(u.bundle.Options.DownstreamResources) > 0 {
+		if err := u.unfollow(r, b, "downstreamResources: what is copied from beside the bundle is not (declare it in the bundle)"); err != nil {
+			return err
+		}
+	}
 	b.documents = append(b.documents, &document{
 		content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": u.namespace}},
 		path:    u.self.at.Path, line: u.self.at.Line, implied: true,
