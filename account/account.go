@@ -6,7 +6,11 @@
 // depends only on what Git declares is computed once, by Declare, off the request path.
 package account
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/commitgate/commitgate/compact"
+)
 
 // Why is the reason of one field.
 type Why string
@@ -26,7 +30,7 @@ const (
 
 // Declaration is one object as Git declares it, with what its agent adds.
 type Declaration struct {
-	Content             map[string]any // not changed, may be shared
+	Content             compact.Object
 	Labels, Annotations map[string]string
 	Loose               map[string]string // labels that the agent adds, and may take away again
 	Finalizers          []string          // that the agent may set or not

@@ -8,6 +8,8 @@ import (
 
 	kjson "k8s.io/apimachinery/pkg/util/json"
 	"sigs.k8s.io/yaml"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 // flux is what kustomize-controller adds to everything.
@@ -129,7 +131,7 @@ func want(t *testing.T, what string, got []string, want ...string) {
 }
 
 func TestAttacksOnADeployment(t *testing.T) {
-	o := declare(t, builtinTypes(t), Declaration{Content: parse(t, cart), Labels: flux})
+	o := declare(t, builtinTypes(t), Declaration{Content: compact.Of(parse(t, cart)), Labels: flux})
 	container := "spec.template.spec.containers[name=web]"
 	cases := map[string]struct {
 		old, new             string
@@ -176,7 +178,7 @@ func TestAttacksOnADeployment(t *testing.T) {
 }
 
 func TestUpdates(t *testing.T) {
-	o := declare(t, builtinTypes(t), Declaration{Content: parse(t, cart), Labels: flux})
+	o := declare(t, builtinTypes(t), Declaration{Content: compact.Of(parse(t, cart)), Labels: flux})
 	drifted := strings.NewReplacer("  replicas: 1", "  replicas: 7\n  minReadySeconds: 5", "  labels:\n", "  labels:\n    team: blue\n",
 		`args: ["--listen", ":8080"]`, `args: ["--listen", ":9090"]`, "cart:1.2.3", "cart:evil").Replace(cartLive)
 	container := "spec.template.spec.containers[name=web]"
@@ -205,7 +207,7 @@ func withLastApplied(manifest string) string {
 }
 
 func TestFieldsNameEveryLeaf(t *testing.T) {
-	o := declare(t, builtinTypes(t), Declaration{Content: parse(t, cart), Labels: flux})
+	o := declare(t, builtinTypes(t), Declaration{Content: compact.Of(parse(t, cart)), Labels: flux})
 	reasons := map[string]Why{}
 	for _, f := range o.Fields(Change{Object: edit(t, cartLive, "      dnsPolicy:", "      hostPID: true\n      dnsPolicy:")}) {
 		reasons[f.Path] = f.Why
@@ -252,7 +254,7 @@ spec:
 		"      - {name: verify, image: verify:1}\n      - {name: unpack, image: unpack:1}\n", "      - {name: unpack, image: unpack:1}\n      - {name: verify, image: verify:1}\n",
 	).Replace(two)
 	types := builtinTypes(t)
-	o := declare(t, types, Declaration{Content: parse(t, two)})
+	o := declare(t, types, Declaration{Content: compact.Of(parse(t, two))})
 	live := func(manifest string) map[string]any {
 		k := types.builtin.kinds[o.gvk]
 		m, err := k.normal(parse(t, manifest), o.gvk, o.gvk, true)
@@ -284,8 +286,8 @@ func TestAPullSecretMore(t *testing.T) {
 		}
 		return m
 	}
-	bare := declare(t, types, Declaration{Content: parse(t, strings.Replace(pod, "%s", "", 1))})
+	bare := declare(t, types, Declaration{Content: compact.Of(parse(t, strings.Replace(pod, "%s", "", 1)))})
 	want(t, "those of the account", bare.Explain(Change{Object: live(", imagePullSecrets: [{name: registry}]")}).Unexplained)
-	listed := declare(t, types, Declaration{Content: parse(t, strings.Replace(pod, "%s", ", imagePullSecrets: [{name: registry}]", 1))})
+	listed := declare(t, types, Declaration{Content: compact.Of(parse(t, strings.Replace(pod, "%s", ", imagePullSecrets: [{name: registry}]", 1)))})
 	want(t, "one more than Git lists", listed.Explain(Change{Object: live(", imagePullSecrets: [{name: registry}, {name: evil}]")}).Unexplained, "spec.imagePullSecrets[name=evil].name")
 }

@@ -94,7 +94,7 @@ func areNamespaceFinalizers(w *walk, _ string, v, old any) bool {
 	if !w.creating() {
 		return equal(v, old)
 	}
-	declared := asList(dig(w.object.declaration.Content, []string{"spec", "finalizers"}))
+	declared := asList(w.object.declaration.Content.At("spec", "finalizers"))
 	for _, f := range asList(v) {
 		if text(f) != "kubernetes" && !slices.Contains(declared, f) {
 			return false

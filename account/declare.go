@@ -90,8 +90,7 @@ type Object struct {
 // schema it returns an Object that compares lists as whole values and knows no defaults, and an error that wraps ErrNoSchema.
 // Content that the kind's schema does not take is an error: the API server would refuse it too.
 func (t *Types) Declare(d Declaration) (*Object, error) {
-	apiVersion, _ := d.Content["apiVersion"].(string)
-	kind, _ := d.Content["kind"].(string)
+	apiVersion, kind := d.Content.Text("apiVersion"), d.Content.Text("kind")
 	gvk, err := parseGVK(apiVersion, kind)
 	if err != nil {
 		return nil, err
@@ -122,7 +121,7 @@ func (t *Types) Declare(d Declaration) (*Object, error) {
 
 // Applied is a copy of the declared object with the labels and annotations that its agent adds: what the agent sends.
 func (o *Object) Applied() map[string]any {
-	out := plainNumbers(o.declaration.Content)
+	out := o.declaration.Content.Map()
 	metadata := inner(out, "metadata")
 	for field, added := range map[string]map[string]string{"labels": o.declaration.Labels, "annotations": o.declaration.Annotations} {
 		if len(added) > 0 {

@@ -62,7 +62,7 @@ func (t *Types) derivation(gvk schema.GroupVersionKind, template map[string]any)
 	if err != nil {
 		return nil, err
 	}
-	o := &Object{types: t, gvk: gvk, apiVersion: gvk.GroupVersion().String(), declaration: Declaration{Content: content}}
+	o := &Object{types: t, gvk: gvk, apiVersion: gvk.GroupVersion().String()}
 	root := grow("", full, k.shape, full, true)
 	part := &root
 	if gvk == templateKind {

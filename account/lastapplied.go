@@ -25,8 +25,8 @@ func digestLastApplied(d Declaration) ([32]byte, error) {
 
 // asApplied is the object as the agent sends it: the content with what the agent adds.
 func asApplied(d Declaration) map[string]any {
-	out := maps.Clone(d.Content)
-	metadata := maps.Clone(asMap(out["metadata"]))
+	out := d.Content.Map()
+	metadata := asMap(out["metadata"])
 	if metadata == nil {
 		metadata = map[string]any{}
 	}

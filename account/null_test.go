@@ -3,6 +3,8 @@ package account
 import (
 	"slices"
 	"testing"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 // A null in a list is an item: a list that is shorter by it is another one.
@@ -24,7 +26,7 @@ func TestNullHasItsPlaceInAList(t *testing.T) {
 	gap := func(text any, list ...any) map[string]any {
 		return map[string]any{"apiVersion": "example.com/v1", "kind": "Gap", "metadata": map[string]any{"name": "g", "namespace": "n"}, "spec": map[string]any{"list": list, "text": text}}
 	}
-	o, err := types.Declare(Declaration{Content: gap(nil, nil, "a", nil)})
+	o, err := types.Declare(Declaration{Content: compact.Of(gap(nil, nil, "a", nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

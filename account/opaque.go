@@ -15,7 +15,7 @@ type opaqueValue struct {
 
 // split takes the encrypted values out of the declared content. The content itself is not changed.
 func (o *Object) split() (map[string]any, []opaqueValue, error) {
-	content := plainNumbers(o.declaration.normal(o.declaration.Content))
+	content := plainNumbers(o.declaration.normal(o.declaration.Content.Map()))
 	if len(o.declaration.Opaque) == 0 {
 		return content, nil, nil
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 // TestSealedValues: what Git holds encrypted is explained by the decrypted value alone where that is known, and by nothing else.
@@ -69,7 +71,7 @@ func TestSealedValues(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			object := declare(t, types, Declaration{Content: parse(t, test.declared), Opaque: test.opaque, Sealed: sealer.Sealed(test.seals)})
+			object := declare(t, types, Declaration{Content: compact.Of(parse(t, test.declared)), Opaque: test.opaque, Sealed: sealer.Sealed(test.seals)})
 			change := Change{Object: parse(t, test.live)}
 			if test.old != "" {
 				change.Old = parse(t, test.old)

@@ -15,6 +15,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
@@ -79,11 +80,11 @@ func (w *world) snapshot(id string, published time.Time, declared ...string) *sn
 	for _, text := range declared {
 		content := object(w.t, text)
 		labels := map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}
-		acc, err := w.types.Declare(account.Declaration{Content: content, Labels: labels})
+		acc, err := w.types.Declare(account.Declaration{Content: compact.Of(content), Labels: labels})
 		if err != nil && !(w.loose && errors.Is(err, account.ErrNoSchema)) {
 			w.t.Fatal(err)
 		}
-		m := manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/cart.yaml", Line: 1}}
+		m := manifest.Object{Key: live.KeyOf(content), Content: compact.Of(content), Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/cart.yaml", Line: 1}}
 		entries = append(entries, &snapshot.Entry{Object: m, Account: acc, Revision: rev, Changed: rev.Commit})
 	}
 	return snapshot.New(snapshot.Parts{Revisions: map[string]*snapshot.Revision{"shop": rev}, Types: w.types, Published: published}, entries)

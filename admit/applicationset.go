@@ -144,7 +144,7 @@ func startsSync(application map[string]any, e *snapshot.Entry) bool {
 	if !ok {
 		return false
 	}
-	policy, _ := spec(e.Content)["syncPolicy"].(map[string]any)
+	policy := e.Content.Child("spec", "syncPolicy")
 	automated, _ := policy["automated"].(map[string]any)
 	for field, v := range sync {
 		switch {
@@ -170,9 +170,8 @@ func startsSync(application map[string]any, e *snapshot.Entry) bool {
 
 // withAutomation is an Application with the automated sync that Git declares, where a rolling sync has taken it out or switched it off.
 func withAutomation(application map[string]any, e *snapshot.Entry) map[string]any {
-	declared, _ := spec(e.Content)["syncPolicy"].(map[string]any)
-	automated, ok := declared["automated"].(map[string]any)
-	if !ok {
+	automated := e.Content.Child("spec", "syncPolicy", "automated")
+	if automated == nil {
 		return application
 	}
 	policy, _ := spec(application)["syncPolicy"].(map[string]any)

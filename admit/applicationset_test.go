@@ -9,6 +9,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
@@ -89,13 +90,13 @@ func (w *world) declareWith(kind string, apply agent.Apply, adds agent.Metadata,
 	for _, text := range texts {
 		content := object(w.t, text)
 		key := live.KeyOf(content)
-		acc, err := w.types.Declare(account.Declaration{Content: content, Labels: adds.Labels, Annotations: adds.Annotations, Finalizers: adds.Finalizers,
+		acc, err := w.types.Declare(account.Declaration{Content: compact.Of(content), Labels: adds.Labels, Annotations: adds.Annotations, Finalizers: adds.Finalizers,
 			LastApplied: apply.LastApplied, Ignored: apply.Ignored, Normal: agent.Normal(key.Group, key.Kind)})
 		if err != nil && !errors.Is(err, account.ErrNoSchema) {
 			w.t.Fatal(err)
 		}
 		m := manifest.Object{
-			Key: key, Content: content, Source: manifest.Source{Repository: "shop", Path: "apps/set.yaml", Line: 1}, Apply: apply,
+			Key: key, Content: compact.Of(content), Source: manifest.Source{Repository: "shop", Path: "apps/set.yaml", Line: 1}, Apply: apply,
 			Owner: agent.Owner{Agent: "argo", Group: "argoproj.io", Kind: kind, Namespace: "argocd", Name: "carts"},
 		}
 		entries = append(entries, &snapshot.Entry{Object: m, Account: acc, Revision: revision, Changed: revision.Commit})

@@ -226,7 +226,9 @@ func (j *judgement) takeover() *Decision {
 // marked tells whether an update leaves a label or annotation with another value, or takes one away that Git declares.
 func (j *judgement) marked(key string, of func(map[string]any) map[string]any) bool {
 	was, is := of(j.r.Old)[key], of(j.r.Object)[key]
-	declared := func(e *snapshot.Entry) bool { return of(e.Content)[key] != nil }
+	declared := func(e *snapshot.Entry) bool {
+		return of(map[string]any{"metadata": e.Content.At("metadata")})[key] != nil
+	}
 	return is != nil && is != was || is == nil && was != nil && slices.ContainsFunc(j.candidates(), declared)
 }
 

@@ -175,7 +175,7 @@ func (collectable) judge(j *judgement) *Decision {
 		return nil
 	}
 	e := j.entry()
-	if e == nil || len(metadataList(e.Content, "ownerReferences")) > 0 {
+	if e == nil || len(asList(e.Content.At("metadata", "ownerReferences"))) > 0 {
 		return allow(v1alpha1.ReasonController)
 	}
 	if _, end := j.chain(owners); end == chainDeclared {

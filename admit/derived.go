@@ -50,7 +50,7 @@ func (j *judgement) scaledByGit() *Decision {
 		}
 		return j.notDerived(v1alpha1.ReasonOwnerNotDeclared, "Git does not declare "+j.key.String())
 	}
-	if _, fixed := spec(target.Content)["replicas"]; fixed && !j.replicasExempt() {
+	if target.Content.Has("spec", "replicas") && !j.replicasExempt() {
 		d := j.notDerived(v1alpha1.ReasonFieldsDiffer, "Git declares spec.replicas in "+place(target))
 		d.Entry, d.Fields = target, []string{"spec.replicas"}
 		return d
@@ -58,8 +58,10 @@ func (j *judgement) scaledByGit() *Decision {
 	var beyond *snapshot.Entry
 	for s := range j.snapshots() {
 		for _, hpa := range s.OfKind("autoscaling", "HorizontalPodAutoscaler") {
-			ref, _ := spec(hpa.Content)["scaleTargetRef"].(map[string]any)
-			if hpa.Namespace == j.key.Namespace && ref["kind"] == j.key.Kind && ref["name"] == j.key.Name {
+			if hpa.Namespace != j.key.Namespace {
+				continue
+			}
+			if ref := hpa.Content.Child("spec", "scaleTargetRef"); ref["kind"] == j.key.Kind && ref["name"] == j.key.Name {
 				if !j.withinBounds(hpa) {
 					beyond = hpa
 					continue
@@ -81,11 +83,11 @@ func (j *judgement) scaledByGit() *Decision {
 // withinBounds tells whether a Scale asks for what a declared HorizontalPodAutoscaler may ask for. Bounds that an exemption leaves to others do not bind.
 func (j *judgement) withinBounds(hpa *snapshot.Entry) bool {
 	replicas, ok := integer(spec(j.r.Object)["replicas"])
-	least, given := integer(spec(hpa.Content)["minReplicas"])
+	least, given := integer(hpa.Content.At("spec", "minReplicas"))
 	if !given {
 		least = 1
 	}
-	most, bounded := integer(spec(hpa.Content)["maxReplicas"])
+	most, bounded := integer(hpa.Content.At("spec", "maxReplicas"))
 	exempt, _ := j.ExemptFields(hpa.Key, j.Now)
 	for _, p := range exempt {
 		if p.Match("spec.minReplicas") || p.Match("spec.maxReplicas") {
@@ -159,7 +161,7 @@ func (j *judgement) setOfClaim() (*snapshot.Entry, map[string]any) {
 			if set.Namespace != j.key.Namespace || !ok {
 				continue
 			}
-			for _, c := range asList(spec(set.Content)["volumeClaimTemplates"]) {
+			for _, c := range asList(set.Content.At("spec", "volumeClaimTemplates")) {
 				template, _ := c.(map[string]any)
 				if meta, _ := template["metadata"].(map[string]any); meta["name"] == name {
 					return set, template

@@ -8,6 +8,7 @@ import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
@@ -100,14 +101,14 @@ func TestFleetMakesWhatItsReleasesNeed(t *testing.T) {
 		var entries []*snapshot.Entry
 		rendered := w.Truth.Current.Rendered
 		for _, o := range []manifest.Object{
-			{Content: namespace, Adds: agent.Metadata{Labels: map[string]string{"team": "shop"}, Loose: map[string]string{"name": "shop"}}, Apply: agent.Apply{Early: early}},
-			{Content: settings, Adds: release},
+			{Content: compact.Of(namespace), Adds: agent.Metadata{Labels: map[string]string{"team": "shop"}, Loose: map[string]string{"name": "shop"}}, Apply: agent.Apply{Early: early}},
+			{Content: compact.Of(settings), Adds: release},
 		} {
 			acc, err := w.types.Declare(account.Declaration{Content: o.Content, Labels: o.Adds.Labels, Annotations: o.Adds.Annotations, Loose: o.Adds.Loose})
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.Key, o.Owner, o.Source = live.KeyOf(o.Content), agent.Owner{Agent: "fleet"}, manifest.Source{Repository: "shop", Path: "apps/all.yaml", Line: 1}
+			o.Key, o.Owner, o.Source = live.KeyOf(o.Content.Map()), agent.Owner{Agent: "fleet"}, manifest.Source{Repository: "shop", Path: "apps/all.yaml", Line: 1}
 			rev := w.Truth.Current.Revisions["shop"]
 			entries = append(entries, &snapshot.Entry{Object: o, Account: acc, Revision: rev, Changed: rev.Commit})
 		}

@@ -132,7 +132,7 @@ func (j *judgement) templateOf(o live.Owner) map[string]any {
 		return l.Template
 	}
 	if e := j.declared(o.Key); e != nil {
-		return live.TemplateOf(e.Content)
+		return live.TemplateOf(e.Content.Map())
 	}
 	return nil
 }

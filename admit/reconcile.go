@@ -18,11 +18,11 @@ func (j *judgement) reconciled(e *snapshot.Entry) []account.Pattern {
 	}
 	switch j.key.Kind {
 	case "Role", "ClusterRole":
-		if addsTo(j.r.Old, j.r.Object, e.Content, "rules", permissions) {
+		if addsTo(j.r.Old, j.r.Object, "rules", e.Content.At("rules"), permissions) {
 			return below([]string{"rules"})
 		}
 	case "RoleBinding", "ClusterRoleBinding":
-		if addsTo(j.r.Old, j.r.Object, e.Content, "subjects", subjects) {
+		if addsTo(j.r.Old, j.r.Object, "subjects", e.Content.At("subjects"), subjects) {
 			return below([]string{"subjects"})
 		}
 	}
@@ -35,18 +35,18 @@ func (j *judgement) anotherRole(e *snapshot.Entry) bool {
 		return false
 	}
 	is, _ := j.r.Old["roleRef"].(map[string]any)
-	declared, _ := e.Content["roleRef"].(map[string]any)
+	declared := e.Content.Child("roleRef")
 	return len(is) > 0 && (is["kind"] != declared["kind"] || is["name"] != declared["name"])
 }
 
 // addsTo tells whether a list is the old one with items of the declared list after it, and then holds all of those. read takes an item apart.
-func addsTo(old, object, declared map[string]any, field string, read func(item any) []grain) bool {
+func addsTo(old, object map[string]any, field string, declared any, read func(item any) []grain) bool {
 	before, now := asList(old[field]), asList(object[field])
 	if len(now) <= len(before) || !reflect.DeepEqual(before, now[:len(before)]) {
 		return false
 	}
 	var said, have []grain
-	for _, item := range asList(declared[field]) {
+	for _, item := range asList(declared) {
 		said = append(said, read(item)...)
 	}
 	for _, item := range now {

@@ -11,6 +11,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strings"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 // Digester makes keyed digests of values that may be secret: a plain hash of a short password can be guessed. Each log and
@@ -120,6 +123,20 @@ func (d LogDigester) Digest(object map[string]any) string {
 		return "" // it came from JSON
 	}
 	return d.Digester.Sum(d.Log.Shard(), plain)
+}
+
+// Declared is that of what Git declares, as Digest makes it; empty for none. It is part of most decisions, and most often the digest of the text at hand.
+func (d LogDigester) Declared(content compact.Object) string {
+	text := content.JSON()
+	for _, bookkeeping := range []string{`"managedFields":`, lastApplied, `"annotations":{}`} {
+		if strings.Contains(text, bookkeeping) {
+			return d.Digest(content.Map())
+		}
+	}
+	if content.IsZero() {
+		return ""
+	}
+	return d.Digester.Sum(d.Log.Shard(), []byte(text))
 }
 
 // Text is that of a text, as Digester.Sum makes it; empty for none.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 func TestDigestsAreKeyedByLogAndShard(t *testing.T) {
@@ -71,5 +73,20 @@ func TestTheDigestOfARecordIsThatOfTheCommandLine(t *testing.T) {
 	}
 	if meta := object["metadata"].(map[string]any); meta["managedFields"] == nil || meta["annotations"] == nil {
 		t.Error("the object of the request was changed")
+	}
+	for _, text := range []string{
+		text, `{}`, `{"kind":"Secret","metadata":{"name":"db"},"data":{"p":"<&>é"},"n":3,"f":1.5}`, `{"metadata":{"annotations":{}}}`, `{"metadata":{"managedFields":null}}`,
+		`{"metadata":{"name":"a"},"data":{"file":"\"managedFields\": ` + lastApplied + `"}}`,
+	} {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(text), &object); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := of.Declared(compact.Of(object)), of.Digest(object); got != want {
+			t.Errorf("declared %s: %s, want %s", text, got, want)
+		}
+	}
+	if of.Declared(compact.Object{}) != "" {
+		t.Error("a digest of nothing")
 	}
 }

@@ -59,7 +59,7 @@ func Object(ctx context.Context, past *track.Past, judge *scan.Judge, object map
 		r.Fields = unexplained(judge, f.Key, object)
 		return r, nil
 	}
-	declared := scan.Declared(f.Entry)
+	declared := f.Entry.Applied()
 	change := account.Change{Object: object, Exempt: judge.Exempt(f.Entry)}
 	missing := f.Entry.Account.Explain(change).Missing
 	for _, leaf := range f.Entry.Account.Fields(change) {
@@ -105,10 +105,11 @@ func unexplained(judge *scan.Judge, k manifest.Key, object map[string]any) []Fie
 
 // attribute finds, for each declared field, the commit that gave it its value: the oldest since which it has been the same.
 func (r *Report) attribute(ctx context.Context, past *track.Past) error {
+	content := r.Entry.Content.Map()
 	pending := make(map[int]any) // by index in Fields: the value that Git declares now
 	for i, f := range r.Fields {
 		if f.FromGit() || f.Changed || f.Missing || f.Declared != nil {
-			pending[i], _ = declaredValue(r.Entry.Content, f.Path)
+			pending[i], _ = declaredValue(content, f.Path)
 		}
 	}
 	var newer track.Version
@@ -116,8 +117,9 @@ func (r *Report) attribute(ctx context.Context, past *track.Past) error {
 		if err != nil {
 			return err
 		}
+		content = v.Object.Content.Map()
 		for i, value := range pending {
-			was, there := declaredValue(v.Object.Content, r.Fields[i].Path)
+			was, there := declaredValue(content, r.Fields[i].Path)
 			if newer.Commit == nil || there && reflect.DeepEqual(was, value) {
 				r.Fields[i].Version = v
 				continue

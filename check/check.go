@@ -268,7 +268,7 @@ func (r *Report) compare(ctx context.Context, at track.AtConfig, base, head *sna
 
 // same tells whether an agent would apply two declarations alike.
 func same(a, b *manifest.Object) bool {
-	return reflect.DeepEqual(a.Content, b.Content) && reflect.DeepEqual(a.Adds, b.Adds) && reflect.DeepEqual(a.Apply, b.Apply) && a.Owner == b.Owner
+	return a.Content == b.Content && reflect.DeepEqual(a.Adds, b.Adds) && reflect.DeepEqual(a.Apply, b.Apply) && a.Owner == b.Owner
 }
 
 func changeOf(action Action, o *manifest.Object) ObjectChange {

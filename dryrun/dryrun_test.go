@@ -17,6 +17,7 @@ import (
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/admit"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
@@ -74,11 +75,11 @@ func newFixture(t *testing.T, answer func(http.ResponseWriter, *http.Request)) *
 		t.Fatal(err)
 	}
 	content := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "cart", "namespace": "shop"}}
-	prepared, err := types.Declare(account.Declaration{Content: content, Labels: map[string]string{"agent": "flux"}})
+	prepared, err := types.Declare(account.Declaration{Content: compact.Of(content), Labels: map[string]string{"agent": "flux"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.entry = &snapshot.Entry{Object: manifest.Object{Key: live.KeyOf(content), Content: content}, Account: prepared}
+	f.entry = &snapshot.Entry{Object: manifest.Object{Key: live.KeyOf(content), Content: compact.Of(content)}, Account: prepared}
 	return f
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 )
 
 // applicationSet is what matters of an Argo CD ApplicationSet (argoproj.io/v1alpha1).
@@ -155,7 +156,7 @@ func (u *applicationSetUnit) application(r *renderer, p params) (*document, erro
 	if err != nil {
 		return nil, &refusedFile{err: err}
 	}
-	return &document{content: plain, path: u.self.at.Path, line: u.self.at.Line}, nil
+	return &document{content: compact.Of(plain), path: u.self.at.Path, line: u.self.at.Line}, nil
 }
 
 // patched lays the templatePatch over an application: a strategic merge patch, of which the types of Argo CD know but one list that is merged, the
@@ -192,7 +193,7 @@ func throughJSON(v map[string]any) (map[string]any, error) {
 	if err != nil || len(docs) != 1 {
 		return nil, fmt.Errorf("the template makes no application: %w", err)
 	}
-	return docs[0].content, nil
+	return docs[0].content.Map(), nil
 }
 
 // mergeGenerated is the template of a generator over the one of the set.

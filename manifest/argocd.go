@@ -9,6 +9,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -187,7 +188,7 @@ func (u *applicationUnit) namespace(b *Build) {
 		mergeStrings(metadata, "annotations", map[string]string{argoSyncOptions: "ServerSideApply=true"})
 	}
 	b.documents = append(b.documents, &document{
-		content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
+		content: compact.Of(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}),
 		path:    u.self.at.Path, line: u.self.at.Line, implied: true,
 	})
 }
@@ -292,7 +293,7 @@ func (u *applicationUnit) override(r *renderer, b *Build, at file, s *argoSource
 			return false, err
 		}
 		for _, doc := range docs {
-			if err := mergeInto(s, doc.content); err != nil {
+			if err := mergeInto(s, doc.content.Map()); err != nil {
 				r.problem(Source{Repository: f.repository, Path: f.path, Line: doc.line}, "%v", err)
 				return false, errReported
 			}

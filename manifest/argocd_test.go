@@ -34,7 +34,7 @@ func described(t *testing.T, s *Set, key string) string {
 		if o.Key.String() != key {
 			continue
 		}
-		about := map[string]any{"content": o.Content}
+		about := map[string]any{"content": o.Content.Map()}
 		if m := o.Adds.Labels; m != nil {
 			about["labels"] = m
 		}

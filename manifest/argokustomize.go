@@ -48,7 +48,7 @@ func (u *applicationUnit) kustomize(r *renderer, b *Build, at file, options *arg
 	}
 	k := map[string]any{}
 	if len(docs) > 0 {
-		k = maps.Clone(docs[0].content)
+		k = docs[0].content.Map()
 	}
 	if err := u.edit(r, k, at, options); err != nil {
 		return err

@@ -3,12 +3,12 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -254,7 +254,7 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 		r.problem(at, "not a Kubernetes object: it has no %s", map[bool]string{true: "kind", false: "apiVersion"}[gk.kind == ""])
 		return nil
 	}
-	metadata := childMap(doc.content, "metadata")
+	metadata := doc.content.Child("metadata")
 	o := &Object{
 		Key:     Key{Group: gk.group, Kind: gk.kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")},
 		Version: version, Content: doc.content, Source: at, Owner: a.owner,
@@ -320,7 +320,7 @@ func (r *renderer) place(o *Object, fallback, hint string) bool {
 	return true
 }
 
-// setNamespace changes the namespace in a copy of the content, which is shared.
+// setNamespace changes the namespace, in the content too.
 func (o *Object) setNamespace(namespace string) {
 	o.Namespace = namespace
 	o.editMetadata(func(metadata map[string]any) {
@@ -332,21 +332,22 @@ func (o *Object) setNamespace(namespace string) {
 	})
 }
 
-// editMetadata changes a copy of the metadata.
+// editMetadata changes the metadata.
 func (o *Object) editMetadata(edit func(map[string]any)) {
-	metadata := maps.Clone(childMap(o.Content, "metadata"))
+	content := o.Content.Map()
+	metadata := childMap(content, "metadata")
 	if metadata == nil {
 		metadata = map[string]any{}
+		content["metadata"] = metadata
 	}
 	edit(metadata)
-	o.Content = maps.Clone(o.Content)
-	o.Content["metadata"] = metadata
+	o.Content = compact.Of(content)
 }
 
 func (o *Object) annotation(key string) string {
-	return text(childMap(o.Content, "metadata", "annotations"), key)
+	return o.Content.Text("metadata", "annotations", key)
 }
 
 func (o *Object) label(key string) string {
-	return text(childMap(o.Content, "metadata", "labels"), key)
+	return o.Content.Text("metadata", "labels", key)
 }

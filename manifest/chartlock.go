@@ -99,7 +99,7 @@ func (r *renderer) chartLock(b *Build, at file) (*chartLock, error) {
 	lock := &chartLock{}
 	for _, doc := range docs {
 		where.Line = doc.line
-		if err := mergeInto(lock, doc.content); err != nil {
+		if err := mergeInto(lock, doc.content.Map()); err != nil {
 			r.problem(where, "%v", err)
 			return nil, errReported
 		}
@@ -234,7 +234,7 @@ func (r *renderer) lockedDependencies(b *Build, at file) (found map[string]packe
 			Version    string `json:"version"`
 		} `json:"dependencies"`
 	}
-	if err := mergeInto(&chart, docs[0].content); err != nil {
+	if err := mergeInto(&chart, docs[0].content.Map()); err != nil {
 		r.problem(Source{Repository: lock.repository, Path: lock.path}, "%v", err)
 		return nil, "", errReported
 	}

@@ -143,8 +143,8 @@ func TestChartsFromElsewhereAreTakenByTheDigestThatGitRecords(t *testing.T) {
 		"far/ci-redis":            "{chart: 1.2.3, at: v1.33.2, monitored: 'true'}\n  replicas: 4",
 	} {
 		o := objectOf(t, set, "Deployment "+name)
-		labels := childMap(o.Content, "metadata", "labels")
-		have := fmt.Sprintf("{chart: %v, at: %v, monitored: '%v'}\n  replicas: %v", labels["chart"], labels["at"], labels["monitored"], childMap(o.Content, "spec")["replicas"])
+		labels := o.Content.Child("metadata", "labels")
+		have := fmt.Sprintf("{chart: %v, at: %v, monitored: '%v'}\n  replicas: %v", labels["chart"], labels["at"], labels["monitored"], o.Content.At("spec", "replicas"))
 		if have != want {
 			t.Errorf("%s: %s\nwant %s", name, have, want)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -127,11 +128,11 @@ func (u *syncUnit) read(r *renderer, b *Build) error {
 
 // chosen tells whether an object is for some clusters or namespaces only, which is noted and not followed.
 func (b *Build) chosen(doc *document) bool {
-	annotations := childMap(doc.content, "metadata", "annotations")
+	annotations := doc.content.Child("metadata", "annotations")
 	for _, selector := range []string{"configmanagement.gke.io/cluster-selector", "configsync.gke.io/cluster-name-selector", "configmanagement.gke.io/namespace-selector"} {
 		if text(annotations, selector) != "" {
 			b.unfollows = append(b.unfollows, Problem{b.Repository, doc.path, doc.line, fmt.Sprintf("%s %s is not followed: the annotation %s chooses clusters or namespaces",
-				text(doc.content, "kind"), text(childMap(doc.content, "metadata"), "name"), selector)})
+				doc.content.Text("kind"), doc.content.Text("metadata", "name"), selector)})
 			return true
 		}
 	}
@@ -147,7 +148,7 @@ func (u *syncUnit) namespaces(r *renderer, b *Build) {
 	for _, doc := range b.documents {
 		gk, _ := kindOf(doc.content)
 		if r.scopeOf(gk) != scopeCluster {
-			names = append(names, cmp.Or(text(childMap(doc.content, "metadata"), "namespace"), "default"))
+			names = append(names, cmp.Or(doc.content.Text("metadata", "namespace"), "default"))
 		}
 	}
 	slices.Sort(names)
@@ -156,9 +157,9 @@ func (u *syncUnit) namespaces(r *renderer, b *Build) {
 			continue // there already
 		}
 		b.documents = append(b.documents, &document{
-			content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+			content: compact.Of(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
 				"name": name, "annotations": map[string]any{"client.lifecycle.config.k8s.io/deletion": "detach"},
-			}},
+			}}),
 			path: u.self.at.Path, line: u.self.at.Line, implied: true,
 		})
 	}

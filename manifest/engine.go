@@ -11,6 +11,7 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -183,7 +184,7 @@ func (j *job) do(ctx context.Context, tree fs.FS, at func(string)) (made answer,
 	}
 	for _, doc := range docs {
 		made.Docs = append(made.Docs, docAnswer{
-			Content: doc.content, Path: doc.path, Line: doc.line, Opaque: doc.opaque, CRD: doc.crd, Nameless: doc.nameless,
+			Content: doc.content.Map(), Path: doc.path, Line: doc.line, Opaque: doc.opaque, CRD: doc.crd, Nameless: doc.nameless,
 		})
 	}
 	return made, err
@@ -194,7 +195,7 @@ func (a *answer) documents(inputs []git.Path) []*document {
 	docs := make([]*document, len(a.Docs))
 	for i, d := range a.Docs {
 		docs[i] = &document{
-			content: d.Content, path: d.Path, line: d.Line, opaque: d.Opaque, crd: d.CRD, nameless: d.Nameless, inputs: inputs,
+			content: compact.Of(d.Content), path: d.Path, line: d.Line, opaque: d.Opaque, crd: d.CRD, nameless: d.Nameless, inputs: inputs,
 		}
 	}
 	return docs

@@ -178,7 +178,7 @@ func (r *renderer) readEntry(b *Build, dir, at file, entry fs.DirEntry, rules fo
 	}
 	docs, err := r.readFile(b, at, rules)
 	for _, doc := range docs {
-		if rules.lenient && (text(doc.content, "kind") == "" || text(doc.content, "apiVersion") == "") {
+		if rules.lenient && (doc.content.Text("kind") == "" || doc.content.Text("apiVersion") == "") {
 			continue
 		}
 		b.documents = append(b.documents, doc)

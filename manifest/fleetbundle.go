@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -130,7 +131,7 @@ func (u *bundleUnit) read(r *renderer, b *Build) error {
 		}
 	}
 	b.documents = append(b.documents, &document{
-		content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": u.namespace}},
+		content: compact.Of(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": u.namespace}}),
 		path:    u.self.at.Path, line: u.self.at.Line, implied: true,
 	})
 	return nil
@@ -233,7 +234,7 @@ func (u *bundleUnit) kustomizeChart(r *renderer, b *Build, kustomization git.Pat
 	}
 	k := map[string]any{}
 	if len(docs) > 0 {
-		k = maps.Clone(docs[0].content)
+		k = docs[0].content.Map()
 	}
 	resources := listOf(k["resources"])
 	if !slices.Contains(resources, any(output)) {
@@ -327,7 +328,7 @@ func (u *bundleUnit) readFiles(r *renderer, b *Build, files map[string]git.Path,
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(docs, func(doc *document) bool { return text(doc.content, "kind") == "" }) {
+		if !slices.ContainsFunc(docs, func(doc *document) bool { return doc.content.Text("kind") == "" }) {
 			read[name] = docs
 		}
 	}
@@ -345,7 +346,7 @@ func (u *bundleUnit) readFiles(r *renderer, b *Build, files map[string]git.Path,
 	}
 	for _, name := range slices.Sorted(maps.Keys(read)) {
 		for _, doc := range read[name] {
-			if text(doc.content, "apiVersion") != "" {
+			if doc.content.Text("apiVersion") != "" {
 				b.documents = append(b.documents, doc)
 			}
 		}
@@ -375,15 +376,15 @@ func (r *renderer) patch(doc *document, by file) (made patchedDocument, err erro
 			return made, errReported
 		}
 		// kustomize wants to read in a patch what it is of; Fleet does not.
-		full := maps.Clone(docs[0].content)
+		full := docs[0].content.Map()
 		for _, k := range []string{"apiVersion", "kind"} {
-			full[k] = doc.content[k]
+			full[k] = doc.content.At(k)
 		}
-		metadata := maps.Clone(childMap(full, "metadata"))
+		metadata := childMap(full, "metadata")
 		if metadata == nil {
 			metadata = map[string]any{}
 		}
-		metadata["name"] = childMap(doc.content, "metadata")["name"]
+		metadata["name"] = doc.content.At("metadata", "name")
 		full["metadata"] = metadata
 		patch = specText(full)
 	}
@@ -391,7 +392,7 @@ func (r *renderer) patch(doc *document, by file) (made patchedDocument, err erro
 	if err != nil {
 		return made, err
 	}
-	target := map[string]any{"kind": doc.content["kind"], "name": childMap(doc.content, "metadata")["name"]}
+	target := map[string]any{"kind": doc.content.At("kind"), "name": doc.content.At("metadata", "name")}
 	k, err := json.Marshal(map[string]any{"resources": []string{"object.yaml"}, "patches": []any{map[string]any{"patch": patch, "target": target}}})
 	if err != nil {
 		return made, err
@@ -405,7 +406,7 @@ func (r *renderer) patch(doc *document, by file) (made patchedDocument, err erro
 		r.problem(at, "patches an object away, which Fleet does not")
 		return made, errReported
 	}
-	made.doc = &document{content: a.Docs[0].Content, path: doc.path, line: doc.line, inputs: append(slices.Clip(doc.inputs), doc.path, by.path)}
+	made.doc = &document{content: compact.Of(a.Docs[0].Content), path: doc.path, line: doc.line, inputs: append(slices.Clip(doc.inputs), doc.path, by.path)}
 	return made, nil
 }
 

@@ -320,7 +320,7 @@ func fillFleet(what, text string, context map[string]any) (any, error) {
 	if err != nil || len(docs) != 1 {
 		return nil, fmt.Errorf("%s: the template makes no YAML: %w", what, err)
 	}
-	plain, err := json.Marshal(docs[0].content["value"])
+	plain, err := json.Marshal(docs[0].content.At("value"))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}

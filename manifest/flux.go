@@ -6,6 +6,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -287,11 +288,12 @@ func (u *kustomizationUnit) dress(r *renderer, o *Object) bool {
 
 // dressFlux: status and creationTimestamp are not sent, and an object may say itself how it is handled (docs of kustomize-controller).
 func dressFlux(o *Object) {
-	if _, ok := o.Content["status"]; ok && o.Kind != "CustomResourceDefinition" {
-		o.Content = maps.Clone(o.Content)
-		delete(o.Content, "status")
+	if o.Content.Has("status") && o.Kind != "CustomResourceDefinition" {
+		content := o.Content.Map()
+		delete(content, "status")
+		o.Content = compact.Of(content)
 	}
-	if v, ok := childMap(o.Content, "metadata")["creationTimestamp"]; ok && v == nil {
+	if o.Content.Has("metadata", "creationTimestamp") && o.Content.At("metadata", "creationTimestamp") == nil {
 		o.editMetadata(func(metadata map[string]any) { delete(metadata, "creationTimestamp") })
 	}
 	says := func(key, value string) bool { return o.annotation(key) == value || o.label(key) == value }

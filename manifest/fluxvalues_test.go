@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 )
 
 // fluxCase is a case for Flux's own code, as test/fluxvalues reads it.
@@ -64,7 +65,7 @@ func rendererOf(t *testing.T, c fluxCase) *renderer {
 				data[k] = v
 			}
 			field := map[string]string{"ConfigMap": "data", "Secret": "stringData"}[kind]
-			o := &Object{Key: Key{Kind: kind, Namespace: c.Namespace, Name: name}, Content: map[string]any{field: data}}
+			o := &Object{Key: Key{Kind: kind, Namespace: c.Namespace, Name: name}, Content: compact.Of(map[string]any{field: data})}
 			r.values[o.Key] = o
 		}
 	}
@@ -198,7 +199,7 @@ func TestVariablesAreSubstitutedAsKustomizeControllerDoes(t *testing.T) {
 			var k fluxKustomization
 			check(t, json.Unmarshal(text, &k))
 			u.spec = k.Spec
-			b := &Build{documents: []*document{{content: test.object}}}
+			b := &Build{documents: []*document{{content: compact.Of(test.object)}}}
 			vars, err := u.variables(r)
 			if err == nil {
 				err = r.substitute(u, b, vars)

@@ -10,6 +10,7 @@ import (
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -82,9 +83,9 @@ func (r *renderer) declaredVersions() []string {
 }
 
 // crdVersions are the API versions that a CustomResourceDefinition serves.
-func crdVersions(content map[string]any) []string {
+func crdVersions(content compact.Object) []string {
 	var versions []string
-	spec := childMap(content, "spec")
+	spec := content.Child("spec")
 	for _, v := range listOf(spec["versions"]) {
 		version, _ := v.(map[string]any)
 		gv := text(spec, "group") + "/" + text(version, "name")

@@ -107,7 +107,7 @@ func compare(docs, again []*document) (missing []*document) {
 			missing = append(missing, doc)
 			continue
 		}
-		differing(doc.content, counterparts[k][0].content, nil, &doc.opaque)
+		differing(doc.content.Map(), counterparts[k][0].content.Map(), nil, &doc.opaque)
 		counterparts[k] = counterparts[k][1:]
 	}
 	return missing

@@ -14,6 +14,7 @@ import (
 	"unicode"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/compact"
 )
 
 // hidden is an encrypted value that something is rendered from.
@@ -385,7 +386,7 @@ func anotherDigit(c rune, first bool) rune {
 // argument is a digest, from those of another.
 func (r *renderer) mask(b *Build, doc *document, mark string, sealed, shapes map[string]bool) {
 	if doc.nameless {
-		doc.content = map[string]any{"apiVersion": doc.content["apiVersion"], "kind": doc.content["kind"]}
+		doc.content = compact.Of(map[string]any{"apiVersion": doc.content.At("apiVersion"), "kind": doc.content.At("kind")})
 		return
 	}
 	if len(sealed)+len(shapes) == 0 {
@@ -395,7 +396,7 @@ func (r *renderer) mask(b *Build, doc *document, mark string, sealed, shapes map
 	seals := map[string]account.Seal{}
 	unsteady, count, whole := doc.opaque, 0, doc.content
 	doc.opaque = slices.Clip(doc.opaque)
-	made, _ := mapLeaves(whole, nil, func(at []string, v any) any {
+	made, _ := mapLeaves(whole.Map(), nil, func(at []string, v any) any {
 		p := fieldPath(at)
 		if !sealed[p] && !shapes[p] {
 			return v
@@ -408,7 +409,7 @@ func (r *renderer) mask(b *Build, doc *document, mark string, sealed, shapes map
 		doc.opaque = append(doc.opaque, p)
 		return text
 	}).(map[string]any)
-	doc.content = made
+	doc.content = compact.Of(made)
 	slices.Sort(doc.opaque)
 	doc.opaque = slices.Compact(doc.opaque)
 	if len(seals) > 0 {

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/kustomize/kyaml/resid"
 
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -146,7 +147,7 @@ func (k *kustomizer) askForOrigins(dir git.Path) bool {
 		if err != nil || len(docs) != 1 {
 			return false
 		}
-		content := maps.Clone(docs[0].content)
+		content := docs[0].content.Map()
 		content["buildMetadata"] = append(listOf(content["buildMetadata"]), types.OriginAnnotations)
 		text, err := json.Marshal(content)
 		if err != nil {
@@ -168,7 +169,7 @@ func (k *kustomizer) documents(dir git.Path, made resmap.ResMap) ([]*document, e
 		if err != nil {
 			return nil, err
 		}
-		doc := &document{content: content}
+		doc := &document{content: compact.Of(content)}
 		var found bool
 		if doc.path, doc.line, found = sources.find(res.GetKind(), res.GetName()); !found {
 			if origins == nil {
@@ -212,12 +213,12 @@ func (k *kustomizer) sources() *sourceFiles {
 		}
 		for _, doc := range docs {
 			if !kustomization {
-				kind := text(doc.content, "kind")
-				s.declared[kind] = append(s.declared[kind], declared{text(childMap(doc.content, "metadata"), "name"), p, doc.line})
+				kind := doc.content.Text("kind")
+				s.declared[kind] = append(s.declared[kind], declared{doc.content.Text("metadata", "name"), p, doc.line})
 				continue
 			}
 			for kind, field := range map[string]string{"ConfigMap": "configMapGenerator", "Secret": "secretGenerator"} {
-				for _, item := range listOf(doc.content[field]) {
+				for _, item := range listOf(doc.content.At(field)) {
 					generator, _ := item.(map[string]any)
 					s.declared[kind] = append(s.declared[kind], declared{text(generator, "name"), p, 0})
 				}
@@ -458,24 +459,24 @@ func expanded(n *yamlv3.Node, most, depth int) int {
 }
 
 func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
-	if remote := remoteFile(doc.content); remote != "" {
+	if remote := remoteFile(doc.content.Map()); remote != "" {
 		return fmt.Errorf("%s is not in this repository, and nothing is fetched from elsewhere", remote)
 	}
 	if !kustomization {
 		return nil
 	}
-	for _, p := range inPlace(doc.content) {
+	for _, p := range inPlace(doc.content.Map()) {
 		if what := explodes([]byte(p)); what != "" {
 			return errors.New("a patch: " + what)
 		}
 	}
 	for _, field := range []string{"helmCharts", "helmChartInflationGenerator", "helmGlobals"} {
-		if doc.content[field] != nil {
+		if doc.content.At(field) != nil {
 			return fmt.Errorf("%s: kustomize would run helm and fetch a chart, which is not done here", field)
 		}
 	}
 	for _, field := range []string{"resources", "bases", "components", "crds", "configurations"} {
-		for _, item := range listOf(doc.content[field]) {
+		for _, item := range listOf(doc.content.At(field)) {
 			if s, _ := item.(string); s != "" {
 				if _, err := k.local(doc, s); err != nil {
 					return fmt.Errorf("%s: %w", field, err)
@@ -484,7 +485,7 @@ func (k *kustomizer) admitOne(doc *document, kustomization bool) error {
 		}
 	}
 	for _, field := range []string{"generators", "transformers", "validators"} {
-		for _, item := range listOf(doc.content[field]) {
+		for _, item := range listOf(doc.content.At(field)) {
 			if s, _ := item.(string); s != "" {
 				if err := k.admitConfiguration(doc, s); err != nil {
 					return fmt.Errorf("%s: %w", field, err)

@@ -125,7 +125,7 @@ namePrefix: m-
 				check(t, kjson.UnmarshalCaseSensitivePreserveInts(text, &want))
 				found := false
 				for _, doc := range docs {
-					found = found || reflect.DeepEqual(doc.content, want)
+					found = found || reflect.DeepEqual(doc.content.Map(), want)
 				}
 				if !found {
 					t.Errorf("not made as kustomize makes it:\n%s", text)

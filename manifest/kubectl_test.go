@@ -50,7 +50,7 @@ func TestDocumentsComeFromTheFileThatAPersonWouldEdit(t *testing.T) {
 				told++
 				field := strings.Fields(line)
 				i := slices.IndexFunc(docs, func(d *document) bool {
-					return text(d.content, "kind") == field[0] && text(childMap(d.content, "metadata"), "name") == field[1]
+					return d.content.Text("kind") == field[0] && d.content.Text("metadata", "name") == field[1]
 				})
 				switch {
 				case i < 0:
@@ -129,7 +129,7 @@ func readYAML(t *testing.T, out []byte) []map[string]any {
 func contents(docs []*document) []map[string]any {
 	objects := make([]map[string]any, len(docs))
 	for i, doc := range docs {
-		objects[i] = doc.content
+		objects[i] = doc.content.Map()
 	}
 	return objects
 }

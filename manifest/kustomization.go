@@ -129,7 +129,7 @@ func (r *renderer) kustomizeFlux(b *Build, at file, s *fluxKustomizationSpec, ig
 			r.problem(Source{Repository: at.repository, Path: name}, "a kustomization is one document, not %d", len(docs))
 			return errReported
 		}
-		k = maps.Clone(docs[0].content)
+		k = docs[0].content.Map()
 	}
 	if err := r.transform(k, at, s); err != nil {
 		return err

@@ -52,13 +52,13 @@ func (s *secretTexts) file(p git.Path) {
 		return
 	}
 	for _, doc := range docs {
-		s.object(doc.content)
-		for _, item := range listOf(doc.content["secretGenerator"]) {
+		s.object(doc.content.Map())
+		for _, item := range listOf(doc.content.At("secretGenerator")) {
 			generator, _ := item.(map[string]any)
 			s.generator(string(p), generator)
 		}
 		for _, field := range []string{"patches", "patchesStrategicMerge", "patchesJson6902"} {
-			for _, item := range listOf(doc.content[field]) {
+			for _, item := range listOf(doc.content.At(field)) {
 				s.patch(item)
 			}
 		}
@@ -140,7 +140,7 @@ func (s *secretTexts) patch(item any) {
 		return
 	}
 	for _, doc := range docs {
-		s.object(doc.content)
+		s.object(doc.content.Map())
 	}
 }
 

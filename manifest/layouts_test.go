@@ -128,7 +128,7 @@ images: [{name: registry.test/ui, newTag: "2"}]
 				var have []map[string]any
 				for _, o := range set.Objects {
 					if o.Owner.Name == owner {
-						have = append(have, o.Content)
+						have = append(have, o.Content.Map())
 					}
 				}
 				want := canonical(t, build(t, filepath.Join(dir, filepath.FromSlash(folder))))

@@ -7,6 +7,7 @@ package manifest
 import (
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -62,8 +63,8 @@ func (b Base) String() string {
 type Object struct {
 	Key
 	Version string
-	// Content is the object as the agent sends it, without what the agent adds. It is shared and must not be changed.
-	Content map[string]any
+	// Content is the object as the agent sends it, without what the agent adds.
+	Content compact.Object
 	Source  Source
 	// Owner is the agent's object that applies this one (a Flux Kustomization, an Argo CD Application).
 	Owner agent.Owner
@@ -92,14 +93,14 @@ func (b *Build) OwnerKey() Key { return ownerKey(b.Owner) }
 func ownerKey(o agent.Owner) Key { return Key{o.Group, o.Kind, o.Namespace, o.Name} }
 
 // Applied is the object as the agent sends it, with the labels and annotations that it adds. The annotation of client-side apply, which
-// repeats the whole object, is left out. It shares with Content what it does not change.
+// repeats the whole object, is left out.
 func (o *Object) Applied() map[string]any {
 	applied := *o
 	applied.editMetadata(func(metadata map[string]any) {
 		mergeStrings(metadata, "labels", o.Adds.Labels)
 		mergeStrings(metadata, "annotations", o.Adds.Annotations)
 	})
-	return applied.Content
+	return applied.Content.Map()
 }
 
 // String is "repository:path:line", as far as it is known.

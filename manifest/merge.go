@@ -120,12 +120,12 @@ func withoutFound(objects []*Object) []*Object {
 // alsoMade is a namespace with what a release of the same agent may do to it, which would make it if it were not there: Helm gives it the label name,
 // and Fleet the labels and annotations that a bundle has for it.
 func (o *Object) alsoMade(by *Object) *Object {
-	labels := childMap(childMap(by.Content, "metadata"), "labels")
+	labels := by.Content.Child("metadata", "labels")
 	if o.Kind != "Namespace" || o.Owner.Agent != by.Owner.Agent || by.Adds.Loose["name"] != o.Name && labels["name"] != o.Name {
 		return o
 	}
 	joined := *o
-	metadata := childMap(o.Content, "metadata")
+	metadata := o.Content.Child("metadata")
 	joined.Apply.Early = true
 	joined.Adds = agent.Metadata{
 		Labels:      besides(childMap(metadata, "labels"), o.Adds.Labels, by.Adds.Labels),

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/commitgate/commitgate/compact"
 )
 
 // helmHooks are the events at which Helm makes an object, nil if it is no hook. crd-install is Helm 2's way to say CRD.
@@ -69,10 +71,9 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 }
 
 // identity tells the documents of one rendering apart.
-func identity(content map[string]any) Key {
+func identity(content compact.Object) Key {
 	gk, _ := kindOf(content)
-	metadata := childMap(content, "metadata")
-	return Key{gk.group, gk.kind, text(metadata, "namespace"), text(metadata, "name")}
+	return Key{gk.group, gk.kind, content.Text("metadata", "namespace"), content.Text("metadata", "name")}
 }
 
 // emptyFolder is a tree without files.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -69,7 +70,7 @@ func (u *releaseUnit) read(r *renderer, b *Build) error {
 // namespaceOfRelease is what Helm makes where it is told to, and the namespace is not there (helm, pkg/action/install.go).
 func namespaceOfRelease(name string, at Source) *document {
 	return &document{
-		content: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name, "labels": map[string]any{"name": name}}},
+		content: compact.Of(map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": name, "labels": map[string]any{"name": name}}}),
 		path:    at.Path, line: at.Line, implied: true,
 	}
 }

@@ -98,7 +98,7 @@ func (r *renderer) mount(m *remotes, at file, prefix string, over map[string][]b
 			continue // kustomize says what is wrong with it
 		}
 		rewritten := data
-		for _, entry := range namedIn(docs[0].content) {
+		for _, entry := range namedIn(docs[0].content.Map()) {
 			base := resourceOrigin(entry)
 			if base.Repo == "" {
 				below, err := git.ParsePath(path.Join(string(at.path), entry))

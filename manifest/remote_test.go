@@ -184,8 +184,8 @@ func TestSourcesAtACommit(t *testing.T) {
 				set, err := render(t.Context(), withLine(gate(t, root(string(at.commit)))), revisions)
 				check(t, err)
 				o := set.Objects[0]
-				if text(childMap(o.Content, "data"), "a") != want || o.Source.Repository != "apps" || o.Source.Commit != at.commit || o.Source.String() != "apps@"+at.commit.Short()+":plain/c.yaml:1" {
-					t.Errorf("%s: %v from %s", want, o.Content, o.Source)
+				if o.Content.Text("data", "a") != want || o.Source.Repository != "apps" || o.Source.Commit != at.commit || o.Source.String() != "apps@"+at.commit.Short()+":plain/c.yaml:1" {
+					t.Errorf("%s: %v from %s", want, o.Content.JSON(), o.Source)
 				}
 			}
 			_, err := render(t.Context(), withLine(gate(t, root(string(unverified.commit)))), revisions)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
@@ -69,15 +70,15 @@ func (r *renderer) pathRoot(i int, root v1alpha1.Root, a *v1alpha1.Agent) {
 // objectRoot queues the agents' objects that a bootstrap tool made outside Git. Values that they take may stand beside them.
 func (r *renderer) objectRoot(i int, root v1alpha1.Root) {
 	for j, raw := range root.Objects {
-		var content map[string]any
-		if err := json.Unmarshal(raw.Raw, &content); err != nil {
+		var decoded map[string]any
+		if err := json.Unmarshal(raw.Raw, &decoded); err != nil {
 			r.problem(Source{}, "roots[%d].objects[%d]: %v", i, j, err)
 			continue
 		}
-		gk, version := kindOf(content)
-		metadata := childMap(content, "metadata")
+		content := compact.Of(decoded)
+		_, version := kindOf(content)
 		o := &Object{
-			Key:     Key{gk.group, gk.kind, text(metadata, "namespace"), text(metadata, "name")},
+			Key:     identity(content),
 			Version: version, Content: content, Owner: agent.Owner{Agent: root.Agent},
 		}
 		if !r.meet(o, &about{}) {
@@ -200,10 +201,7 @@ func (r *renderer) readPath(b *Build, at file, preset v1alpha1.Preset) error {
 // decodeSpec reads the fields of an agent's object that matter here. What it does not know it leaves alone: the agent's own
 // CRD judges that.
 func (r *renderer) decodeSpec(o *Object, into any) bool {
-	data, err := json.Marshal(o.Content)
-	if err == nil {
-		err = json.Unmarshal(data, into)
-	}
+	err := json.Unmarshal([]byte(o.Content.JSON()), into)
 	if err != nil {
 		r.problem(o.Source, "%s: %v", o.Key, strings.TrimPrefix(err.Error(), "json: "))
 	}

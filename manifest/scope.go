@@ -5,14 +5,15 @@ import (
 	"strings"
 
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 )
 
 // groupKind names a kind in any of its versions.
 type groupKind struct{ group, kind string }
 
-func kindOf(content map[string]any) (gk groupKind, version string) {
-	apiVersion, _ := content["apiVersion"].(string)
-	gk.kind, _ = content["kind"].(string)
+func kindOf(content compact.Object) (gk groupKind, version string) {
+	apiVersion := content.Text("apiVersion")
+	gk.kind = content.Text("kind")
 	if group, v, ok := strings.Cut(apiVersion, "/"); ok {
 		gk.group, version = group, v
 	} else {
@@ -81,12 +82,12 @@ func clusterKinds(group string) ([]string, bool) {
 }
 
 // crdScope reads kind and scope out of a CustomResourceDefinition.
-func crdScope(content map[string]any) (groupKind, scope) {
+func crdScope(content compact.Object) (groupKind, scope) {
 	gk, _ := kindOf(content)
 	if gk != (groupKind{"apiextensions.k8s.io", "CustomResourceDefinition"}) {
 		return groupKind{}, scopeUnknown
 	}
-	spec := childMap(content, "spec")
+	spec := content.Child("spec")
 	made := groupKind{text(spec, "group"), text(childMap(spec, "names"), "kind")}
 	switch text(spec, "scope") {
 	case "Namespaced":

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/sops"
 )
@@ -104,8 +105,8 @@ func (r *renderer) sourcesOf(at file, over map[string][]byte, seen map[git.Path]
 		if err != nil || len(docs) == 0 {
 			continue // kustomize says what is wrong with it
 		}
-		sourcesIn(docs[0].content, string(at.path), named)
-		for _, item := range append(listOf(docs[0].content["resources"]), listOf(docs[0].content["components"])...) {
+		sourcesIn(docs[0].content.Map(), string(at.path), named)
+		for _, item := range append(listOf(docs[0].content.At("resources")), listOf(docs[0].content.At("components"))...) {
 			name, _ := item.(string)
 			if below, err := git.ParsePath(path.Join(string(at.path), name)); err == nil && !remoteBase(name) {
 				if err := r.sourcesOf(file{at.repository, below}, over, seen, named); err != nil {
@@ -198,7 +199,7 @@ func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encry
 		}
 		made.unfollows = append(made.unfollows, Problem{at.repository, doc.path, doc.line, fmt.Sprintf(
 			"the name of Secret %s is a hash of what is encrypted, and no key is at hand that opens it (spec.decryption of the Gate): it is not declared",
-			text(childMap(doc.content, "metadata"), "name"))})
+			doc.content.Text("metadata", "name"))})
 	}
 	return kept, a.Inputs, nil
 }
@@ -243,12 +244,10 @@ func (r *renderer) substituteDecrypted(b *Build, docs, others []*document, found
 }
 
 // named is what was built with other values, with the metadata's name of what was built with the real ones: it may hold a hash of them.
-func named(other, built map[string]any) map[string]any {
-	out := maps.Clone(other)
-	metadata := maps.Clone(childMap(other, "metadata"))
-	metadata["name"] = childMap(built, "metadata")["name"]
-	out["metadata"] = metadata
-	return out
+func named(other, built compact.Object) compact.Object {
+	out := other.Map()
+	childMap(out, "metadata")["name"] = built.At("metadata", "name")
+	return compact.Of(out)
 }
 
 // errDepends is returned when what is built depends on an encrypted value in more than single values.
@@ -282,7 +281,7 @@ func compareDocuments(built, others []*document, hashes bool) (found differences
 	}
 	var names []string
 	for i := range built {
-		now, then := text(childMap(built[i].content, "metadata"), "name"), text(childMap(others[i].content, "metadata"), "name")
+		now, then := built[i].content.Text("metadata", "name"), others[i].content.Text("metadata", "name")
 		if now != then && hashes && sameButHash(now, then) {
 			names = append(names, then, now)
 			hashed = append(hashed, i)
@@ -295,7 +294,7 @@ func compareDocuments(built, others []*document, hashes bool) (found differences
 		if doc.nameless && others[i].nameless {
 			continue
 		}
-		if err := c.value(doc.content, others[i].content, nil); err != nil {
+		if err := c.value(doc.content.Map(), others[i].content.Map(), nil); err != nil {
 			return nil, nil, err
 		}
 	}

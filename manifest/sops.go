@@ -11,6 +11,7 @@ import (
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/sops"
 )
@@ -42,13 +43,13 @@ func (d *Decryption) open(data []byte, as sops.Format) (f *sops.File, known bool
 const decryptsWith = "sops"
 
 // isEncrypted tells whether Flux decrypts an object: by the metadata that SOPS writes into it.
-func isEncrypted(content map[string]any) bool {
-	mac := childMap(content, "sops")["mac"]
+func isEncrypted(content compact.Object) bool {
+	mac := content.At("sops", "mac")
 	return mac != nil && mac != "" && !decryptionDisabled(content)
 }
 
-func decryptionDisabled(content map[string]any) bool {
-	return strings.EqualFold(text(childMap(content, "metadata", "annotations"), agent.FluxKustomizeGroup+"/decrypt"), "disabled")
+func decryptionDisabled(content compact.Object) bool {
+	return strings.EqualFold(content.Text("metadata", "annotations", agent.FluxKustomizeGroup+"/decrypt"), "disabled")
 }
 
 // takeOpaque takes the bookkeeping of SOPS out of an object and returns the paths of the values that it holds encrypted; nil if it is
@@ -57,10 +58,11 @@ func (o *Object) takeOpaque() []string {
 	if !isEncrypted(o.Content) {
 		return nil
 	}
-	o.Content = maps.Clone(o.Content)
-	delete(o.Content, "sops")
+	content := o.Content.Map()
+	delete(content, "sops")
+	o.Content = compact.Of(content)
 	var paths []string
-	walkTexts(o.Content, nil, func(at []string, s string) {
+	walkTexts(content, nil, func(at []string, s string) {
 		if sops.IsValue(s) {
 			paths = append(paths, fieldPath(at))
 		}
@@ -109,7 +111,7 @@ func (r *renderer) unseal(b *Build, vars *variables) error {
 			continue
 		}
 		seals := map[string]account.Seal{}
-		walkTexts(doc.content, nil, func(at []string, s string) {
+		walkTexts(doc.content.Map(), nil, func(at []string, s string) {
 			v, ok := substituted[s]
 			if substitutionDisabled(doc.content) {
 				v = values[s]
@@ -184,7 +186,7 @@ func (r *renderer) openFile(f file) (map[string]any, error) {
 // holdsEncrypted tells whether a file holds an encrypted object, by what Flux tells one by: however the file spells it.
 func holdsEncrypted(p git.Path, data []byte) bool {
 	docs, err := parse(p, data, dialectKustomize)
-	return err == nil && slices.ContainsFunc(docs, func(doc *document) bool { return childMap(doc.content, "sops")["mac"] != nil })
+	return err == nil && slices.ContainsFunc(docs, func(doc *document) bool { return doc.content.At("sops", "mac") != nil })
 }
 
 // brokenFile notes what is wrong with an encrypted file.
@@ -204,7 +206,7 @@ func (r *renderer) unsealedData(b *Build, doc *document) (*document, error) {
 	}
 	made := doc
 	seals := map[string]account.Seal{}
-	data := childMap(doc.content, "data")
+	data := doc.content.Child("data")
 	for _, key := range slices.Sorted(maps.Keys(data)) {
 		encoded, _ := data[key].(string)
 		plain, err := base64.StdEncoding.DecodeString(encoded)
@@ -247,7 +249,7 @@ func markedAs(data []byte) (sops.Format, bool) {
 }
 
 // seal notes what a text of an object stands for, and remembers the entries of Secrets and ConfigMaps for those who take values from them.
-func (r *renderer) seal(b *Build, seals map[string]account.Seal, content map[string]any, at []string, standsFor string, v any) {
+func (r *renderer) seal(b *Build, seals map[string]account.Seal, content compact.Object, at []string, standsFor string, v any) {
 	if t, ok := v.(time.Time); ok {
 		v = t.Format(time.RFC3339Nano)
 	}

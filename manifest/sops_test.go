@@ -197,7 +197,7 @@ func compareSealed(t *testing.T, types *account.Types, o, applied *Object) {
 		t.Errorf("%s: %+v, opaque %q", o.Key, result, o.Opaque)
 	}
 	var secret [][]string
-	walkTexts(applied.Content, nil, func(at []string, s string) {
+	walkTexts(applied.Content.Map(), nil, func(at []string, s string) {
 		plain, _ := base64.StdEncoding.DecodeString(s)
 		if strings.Contains(s, canary) || strings.Contains(string(plain), canary) {
 			secret = append(secret, at)

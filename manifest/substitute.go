@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/agent"
+	"github.com/commitgate/commitgate/compact"
 )
 
 // waitsForValues says which ConfigMap or Secret that the Kustomization substitutes from is not found (yet).
@@ -170,7 +171,7 @@ func (r *renderer) substituteTexts(b *Build, docs []*document, texts []string, v
 		if answer.Why != "" {
 			failures = append(failures, Problem{b.Repository, changed.path, changed.line, answer.Why})
 		} else {
-			changed.content = answer.Content
+			changed.content = compact.Of(answer.Content)
 		}
 		made = append(made, &changed)
 	}
@@ -204,10 +205,9 @@ func (r *renderer) substituteHidden(u *kustomizationUnit, b *Build, doc *documen
 	return made[0], nil
 }
 
-func substitutionDisabled(content map[string]any) bool {
+func substitutionDisabled(content compact.Object) bool {
 	const disabled = agent.FluxKustomizeGroup + "/substitute"
-	metadata := childMap(content, "metadata")
-	return text(childMap(metadata, "labels"), disabled) == "disabled" || text(childMap(metadata, "annotations"), disabled) == "disabled"
+	return content.Text("metadata", "labels", disabled) == "disabled" || content.Text("metadata", "annotations", disabled) == "disabled"
 }
 
 // substituteValues is decrypted values with their variables replaced, as in the text of their documents. Those that hold variables which nobody knows are
@@ -277,5 +277,5 @@ func substituted(before string, vars map[string]string) docAnswer {
 	case len(docs) != 1:
 		return docAnswer{Why: fmt.Sprintf("its variables make %d documents of one", len(docs))}
 	}
-	return docAnswer{Content: docs[0].content}
+	return docAnswer{Content: docs[0].content.Map()}
 }

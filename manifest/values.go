@@ -33,7 +33,7 @@ func (r *renderer) entries(o *Object) (map[string]entry, error) {
 		if field == "stringData" && o.Kind != "Secret" {
 			continue
 		}
-		for k, v := range childMap(o.Content, field) {
+		for k, v := range o.Content.Child(field) {
 			s, _ := v.(string)
 			if anyPath(o.Opaque, []string{field, k}) {
 				plain, known, err := r.openedText(o, s)
@@ -92,14 +92,14 @@ func (r *renderer) reopen(id unitID) error {
 // digestEntries writes what a ConfigMap or Secret holds, as far as others take it, into a digest of this process.
 func digestEntries(w io.Writer, o *Object) {
 	sealed := o.Sealed.Digest()
-	fmt.Fprintf(w, "%s %x\n", specText([]any{o.Content["data"], o.Content["stringData"], o.Content["binaryData"], o.Opaque}), sealed)
+	fmt.Fprintf(w, "%s %x\n", specText([]any{o.Content.At("data"), o.Content.At("stringData"), o.Content.At("binaryData"), o.Opaque}), sealed)
 }
 
 // valuesMark is a digest of what stands in Git of values.
 func valuesMark(from []*Object) string {
 	digest := sha256.New()
 	for _, o := range from {
-		fmt.Fprintf(digest, "%s %s\n", o.Key, specText([]any{o.Content["data"], o.Content["stringData"]}))
+		fmt.Fprintf(digest, "%s %s\n", o.Key, specText([]any{o.Content.At("data"), o.Content.At("stringData")}))
 	}
 	return hex.EncodeToString(digest.Sum(nil))
 }

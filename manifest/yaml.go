@@ -16,12 +16,13 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 )
 
 // document is one Kubernetes object as it stands in a file. It never changes once it is parsed.
 type document struct {
-	content map[string]any
+	content compact.Object
 	path    git.Path
 	line    int
 	inputs  []git.Path // what a rendering read for it; nil if it stands in the file as it is
@@ -106,7 +107,7 @@ func parseStream(file git.Path, data []byte, with converter) ([]*document, error
 		case nil:
 		case map[string]any:
 			if len(content) > 0 {
-				docs = append(docs, expand(&document{content: content, path: file, line: line}, &node)...)
+				docs = append(docs, expand(content, file, line, &node)...)
 			}
 		default:
 			return docs, syntaxf(line, "a document that is %s, not an object with apiVersion and kind", describe(content))
@@ -380,11 +381,10 @@ func float(n *yamlv3.Node) (any, error) {
 
 // expand takes a list apart (kind List, or DeploymentList with items and no name) as every agent does; anything else it leaves as it is. node,
 // if there is one, tells the lines of the items.
-func expand(doc *document, node *yamlv3.Node) []*document {
-	kind, _ := doc.content["kind"].(string)
-	items, ok := doc.content["items"].([]any)
-	if !ok || !strings.HasSuffix(kind, "List") || text(childMap(doc.content, "metadata"), "name") != "" {
-		return []*document{doc}
+func expand(content map[string]any, file git.Path, line int, node *yamlv3.Node) []*document {
+	items, ok := content["items"].([]any)
+	if !ok || !strings.HasSuffix(text(content, "kind"), "List") || text(childMap(content, "metadata"), "name") != "" {
+		return []*document{{content: compact.Of(content), path: file, line: line}}
 	}
 	lines := itemLines(node)
 	var docs []*document
@@ -393,11 +393,11 @@ func expand(doc *document, node *yamlv3.Node) []*document {
 		if !ok {
 			content = map[string]any{} // says nothing: it is refused where an object is made of it
 		}
-		line := doc.line
+		at := line
 		if i < len(lines) {
-			line = lines[i]
+			at = lines[i]
 		}
-		docs = append(docs, expand(&document{content: content, path: doc.path, line: line}, nil)...)
+		docs = append(docs, expand(content, file, at, nil)...)
 	}
 	return docs
 }
@@ -445,7 +445,7 @@ func parseJSON(file git.Path, data []byte) ([]*document, error) {
 		if err != nil {
 			return docs, syntaxf(line, "%v", err)
 		}
-		docs = append(docs, expand(&document{content: content, path: file, line: line}, nil)...)
+		docs = append(docs, expand(content, file, line, nil)...)
 		rest = trimmed[end:]
 	}
 }

@@ -58,11 +58,11 @@ func TestValuesAreReadAsTheAgentReadsThem(t *testing.T) {
 			docs, err := parse("x.yaml", text, reader.dialect)
 			switch {
 			case wantErr != nil && err == nil:
-				t.Errorf("%q: read as %#v, %s refuses it: %v", value, docs[0].content["v"], name, wantErr)
+				t.Errorf("%q: read as %#v, %s refuses it: %v", value, docs[0].content.At("v"), name, wantErr)
 			case wantErr == nil && err != nil:
 				t.Errorf("%q: %v, %s reads %#v", value, err, name, want["v"])
-			case err == nil && !reflect.DeepEqual(docs[0].content, want):
-				t.Errorf("%q: %#v, %s reads %#v", value, docs[0].content["v"], name, want["v"])
+			case err == nil && !reflect.DeepEqual(docs[0].content.Map(), want):
+				t.Errorf("%q: %#v, %s reads %#v", value, docs[0].content.At("v"), name, want["v"])
 			}
 		}
 	}
@@ -127,8 +127,8 @@ func FuzzParse(f *testing.F) {
 			strings.Contains(string(data), "!") { // the parser forgets the tag ! that says nothing
 			return
 		}
-		if want, err := kubernetes(data); err == nil && !reflect.DeepEqual(docs[0].content, want) {
-			t.Errorf("%#v, Kubernetes reads %#v", docs[0].content, want)
+		if want, err := kubernetes(data); err == nil && !reflect.DeepEqual(docs[0].content.Map(), want) {
+			t.Errorf("%#v, Kubernetes reads %#v", docs[0].content.JSON(), want)
 		}
 	})
 }

@@ -23,7 +23,7 @@ func (j *Judge) Differences(e *snapshot.Entry, object map[string]any) []Differen
 	result := e.Account.Explain(account.Change{Object: object, Exempt: j.Exempt(e)})
 	fields := slices.Concat(result.Unexplained, result.Missing)
 	slices.Sort(fields)
-	declared := Declared(e)
+	declared := e.Applied()
 	var out []Difference
 	for _, path := range slices.Compact(fields) {
 		d := Difference{Path: path, Secret: Secret(e, path)}
@@ -34,38 +34,6 @@ func (j *Judge) Differences(e *snapshot.Entry, object map[string]any) []Differen
 		out = append(out, d)
 	}
 	return out
-}
-
-// Declared is an object as Git declares it, with what its agent adds. Only what it adds is a copy.
-func Declared(e *snapshot.Entry) map[string]any {
-	if len(e.Adds.Labels)+len(e.Adds.Annotations) == 0 {
-		return e.Content
-	}
-	content := make(map[string]any, len(e.Content))
-	for k, v := range e.Content {
-		content[k] = v
-	}
-	meta := make(map[string]any)
-	for k, v := range metadata(e.Content) {
-		meta[k] = v
-	}
-	add := func(field string, values map[string]string) {
-		all := make(map[string]any)
-		old, _ := meta[field].(map[string]any)
-		for k, v := range old {
-			all[k] = v
-		}
-		for k, v := range values {
-			all[k] = v
-		}
-		if len(all) > 0 {
-			meta[field] = all
-		}
-	}
-	add("labels", e.Adds.Labels)
-	add("annotations", e.Adds.Annotations)
-	content["metadata"] = meta
-	return content
 }
 
 // Secret tells whether a value must not be shown: what a Secret holds, and what Git holds encrypted.

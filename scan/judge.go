@@ -102,7 +102,7 @@ func (j *Judge) Exempt(e *snapshot.Entry) []account.Pattern {
 	if e.Apply.Rolling {
 		fields = append(fields, "spec.syncPolicy", "spec.syncPolicy.automated", "spec.syncPolicy.automated**")
 	}
-	if _, fixed := dig(e.Content, "spec", "replicas"); !fixed && j.autoscaled(e.Key) {
+	if !e.Content.Has("spec", "replicas") && j.autoscaled(e.Key) {
 		fields = append(fields, "spec.replicas")
 	}
 	return fields
@@ -110,9 +110,11 @@ func (j *Judge) Exempt(e *snapshot.Entry) []account.Pattern {
 
 func (j *Judge) autoscaled(k manifest.Key) bool {
 	return slices.ContainsFunc(j.Truth.OfKind("autoscaling", "HorizontalPodAutoscaler"), func(hpa *snapshot.Entry) bool {
-		kind, _ := dig(hpa.Content, "spec", "scaleTargetRef", "kind")
-		name, _ := dig(hpa.Content, "spec", "scaleTargetRef", "name")
-		return hpa.Namespace == k.Namespace && kind == k.Kind && name == k.Name
+		if hpa.Namespace != k.Namespace {
+			return false
+		}
+		target := hpa.Content.Child("spec", "scaleTargetRef")
+		return target["kind"] == k.Kind && target["name"] == k.Name
 	})
 }
 
@@ -182,9 +184,11 @@ func (j *Judge) release(k manifest.Key, object map[string]any) bool {
 // claim tells whether a declared StatefulSet claims a volume: TEMPLATE-SET-ORDINAL, without an owner by default.
 func (j *Judge) claim(k manifest.Key) bool {
 	return slices.ContainsFunc(j.Truth.OfKind("apps", "StatefulSet"), func(set *snapshot.Entry) bool {
-		templates, _ := dig(set.Content, "spec", "volumeClaimTemplates")
-		list, _ := templates.([]any)
-		return set.Namespace == k.Namespace && slices.ContainsFunc(list, func(v any) bool {
+		if set.Namespace != k.Namespace {
+			return false
+		}
+		list, _ := set.Content.At("spec", "volumeClaimTemplates").([]any)
+		return slices.ContainsFunc(list, func(v any) bool {
 			claim, _ := v.(map[string]any)
 			name, _ := metadata(claim)["name"].(string)
 			ordinal, ok := strings.CutPrefix(k.Name, name+"-"+set.Name+"-")

@@ -13,6 +13,7 @@ import (
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/scan"
 	"github.com/commitgate/commitgate/snapshot"
@@ -40,8 +41,8 @@ func judge(t testing.TB, spec v1alpha1.GateSpec, declared ...string) *scan.Judge
 	var entries []*snapshot.Entry
 	for _, text := range declared {
 		e := new(snapshot.Entry)
-		e.Content = parse(t, text)
-		e.Key, e.Adds = live.KeyOf(e.Content), adds
+		content := parse(t, text)
+		e.Key, e.Content, e.Adds = live.KeyOf(content), compact.Of(content), adds
 		if e.Account, err = types.Declare(account.Declaration{Content: e.Content, Labels: adds.Labels}); err != nil {
 			t.Fatal(err)
 		}

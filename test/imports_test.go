@@ -15,7 +15,7 @@ const module = "github.com/commitgate/commitgate/"
 // layers are the walls of the house, from the words that everybody may use to the programs that use everything. A package
 // may import packages of lower layers, and of its own layer where the order within it says so (from left to right).
 var layers = [][]string{
-	{"git", "api/v1alpha1", "agent", "trace"},                                // words
+	{"git", "api/v1alpha1", "agent", "trace", "compact"},                     // words
 	{"signing", "sops", "account", "mirror", "manifest", "worker", "policy"}, // facts
 	{"snapshot", "live", "track"},                                            // truth
 	{"breakglass", "admit"},                                                  // verdict
@@ -55,6 +55,7 @@ var silent = map[string][]string{
 	"snapshot": {"net", "net/http", "os", "os/exec"},
 	"account":  {"net/http", "os", "os/exec"},
 	"git":      {"net", "net/http", "os", "os/exec"},
+	"compact":  {"net", "net/http", "os", "os/exec"},
 	"signing":  {"net/http", "os/exec"},
 	"sops":     {"net", "net/http", "os/exec"},
 	"policy":   {"net/http", "os/exec"},

@@ -136,18 +136,18 @@ func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*man
 		if kindOf(o.Key) != customResourceDefinition {
 			continue
 		}
-		crds = append(crds, o.Content)
-		if old := a.before(o.Key); old == nil || !reflect.DeepEqual(old.Content, o.Content) {
-			a.retyped[described(o.Content)] = true
+		crds = append(crds, o.Content.Map())
+		if old := a.before(o.Key); old == nil || old.Content != o.Content {
+			a.retyped[described(o.Content.Map())] = true
 			if old != nil {
-				a.retyped[described(old.Content)] = true
+				a.retyped[described(old.Content.Map())] = true
 			}
 		}
 	}
 	if a.old != nil {
 		for _, old := range a.old.OfKind(customResourceDefinition.group, customResourceDefinition.kind) {
 			if keys[old.Key] == nil {
-				a.retyped[described(old.Content)] = true
+				a.retyped[described(old.Content.Map())] = true
 			}
 		}
 		a.types = a.old.Types
@@ -259,7 +259,7 @@ func (a *assembly) commit(src *source, id git.ID) (*git.Commit, error) {
 func sameDeclaration(a, b *manifest.Object) bool {
 	return a.Apply.LastApplied == b.Apply.LastApplied && slices.Equal(a.Apply.Ignored, b.Apply.Ignored) && slices.Equal(a.Opaque, b.Opaque) &&
 		reflect.DeepEqual(a.Sealed, b.Sealed) &&
-		reflect.DeepEqual(a.Adds, b.Adds) && reflect.DeepEqual(a.Content, b.Content)
+		reflect.DeepEqual(a.Adds, b.Adds) && a.Content == b.Content
 }
 
 // prepare does the dear half of the accounting, on all cores.

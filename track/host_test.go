@@ -197,9 +197,7 @@ func value(t *track.Tracker, name string) string {
 	if e == nil {
 		return "none"
 	}
-	data, _ := e.Content["data"].(map[string]any)
-	v, _ := data["value"].(string)
-	return v
+	return e.Content.Text("data", "value")
 }
 
 // witness is an observer that remembers, and can fail.

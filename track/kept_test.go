@@ -78,7 +78,7 @@ func TestARestartRendersWhatChangedOnly(t *testing.T) {
 	second := w.publish(w.alice, "change", map[string]string{"apps/k1/a.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {greeting: new}\n"})
 	tr, jobs, _ = w.restart(tr, key)
 	w.is(tr, second)
-	if jobs != 1 || !strings.Contains(contents(tr), "greeting:new") {
+	if jobs != 1 || !strings.Contains(contents(tr), `"greeting":"new"`) {
 		t.Errorf("%d jobs after a push", jobs)
 	}
 	for range 5 { // what is superseded does not stay
@@ -106,7 +106,7 @@ func (w *world) is(tr *track.Tracker, commit git.ID) {
 func contents(tr *track.Tracker) string {
 	var lines []string
 	for e := range tr.Truth().Current.All() {
-		lines = append(lines, fmt.Sprintln(e.Key, e.Source, e.Content))
+		lines = append(lines, fmt.Sprintln(e.Key, e.Source, e.Content.JSON()))
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "")

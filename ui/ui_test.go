@@ -18,6 +18,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/breakglass"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/scan"
@@ -72,7 +73,7 @@ func newSources(t *testing.T) Sources {
 	cart := &snapshot.Entry{
 		Object: manifest.Object{
 			Key: manifest.Key{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "cart"}, Version: "v1",
-			Content: map[string]any{"spec": map[string]any{"canary": "this value stays in Git"}},
+			Content: compact.Of(map[string]any{"spec": map[string]any{"canary": "this value stays in Git"}}),
 			Source:  manifest.Source{Repository: "infra", Path: "apps/shop/cart.yaml", Line: 3},
 			Owner:   agent.Owner{Agent: "flux", Group: "kustomize.toolkit.fluxcd.io", Kind: "Kustomization", Namespace: "flux-system", Name: "shop"},
 		},

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/lease"
 )
 
@@ -312,7 +313,7 @@ func (w *Watchdog) differences(want, have *unstructured.Unstructured) ([]string,
 	if want.GetKind() == webhookKind && (!trust(want, w.bundle()) || trusts(have, w.cfg.CABundle)) {
 		exempt = append(exempt, "webhooks[*].clientConfig.caBundle") // of an injector, who knows what we do not; or of ours
 	}
-	declared, err := w.cfg.Types.Declare(account.Declaration{Content: want.Object})
+	declared, err := w.cfg.Types.Declare(account.Declaration{Content: compact.Of(want.Object)})
 	if err != nil {
 		return nil, err
 	}

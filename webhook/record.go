@@ -68,7 +68,7 @@ func digest(rec *audit.Record, r *admit.Request, d admit.Decision, digests Diges
 		rec.Actor.ExtraDigest = digests.Digest(claims)
 	}
 	if d.Entry != nil && rec.Origin != nil {
-		rec.Origin.ManifestDigest = digests.Digest(d.Entry.Content)
+		rec.Origin.ManifestDigest = digests.Declared(d.Entry.Content)
 	}
 }
 

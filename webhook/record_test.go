@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/policy"
 )
 
@@ -17,6 +18,8 @@ func (plainDigests) Digest(object map[string]any) string {
 	}
 	return fmt.Sprint("of ", object)
 }
+
+func (d plainDigests) Declared(content compact.Object) string { return d.Digest(content.Map()) }
 
 func (plainDigests) Text(text string) string { return "of " + text }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
 	"github.com/commitgate/commitgate/breakglass"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/policy"
 	"github.com/commitgate/commitgate/snapshot"
@@ -54,6 +55,8 @@ type Recorder interface {
 type Digests interface {
 	// Digest must not keep or change the object. That of nil is "".
 	Digest(object map[string]any) string
+	// Declared is the same of what Git declares; that of the zero value is "".
+	Declared(content compact.Object) string
 	// Text is the digest of a text; that of "" is "".
 	Text(text string) string
 }

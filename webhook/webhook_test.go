@@ -22,6 +22,7 @@ import (
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/manifest"
@@ -122,12 +123,12 @@ func (f *fixture) snapshot(color string) *snapshot.Snapshot {
 	f.t.Helper()
 	rev := &snapshot.Revision{Repository: "shop", Branch: "main", Commit: &git.Commit{ID: git.ID(strings.Repeat("c1", 20))}, Fetched: time.Now()}
 	content := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "cart", "namespace": "shop"}, "data": map[string]any{"color": color}}
-	acc, err := f.types.Declare(account.Declaration{Content: content})
+	acc, err := f.types.Declare(account.Declaration{Content: compact.Of(content)})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	e := &snapshot.Entry{
-		Object:  manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/cart.yaml"}},
+		Object:  manifest.Object{Key: live.KeyOf(content), Content: compact.Of(content), Owner: agent.Owner{Agent: "flux"}, Source: manifest.Source{Repository: "shop", Path: "apps/cart.yaml"}},
 		Account: acc, Revision: rev, Changed: rev.Commit,
 	}
 	return snapshot.New(snapshot.Parts{Revisions: map[string]*snapshot.Revision{"shop": rev}, Types: f.types, Published: time.Now()}, []*snapshot.Entry{e})

@@ -13,7 +13,8 @@ I/O. Package [github.com/commitgate/commitgate/api/v1alpha1] holds the words tha
 the reasons that every denial, record and metric speaks in. Package [github.com/commitgate/commitgate/agent] knows the sync agents: what
 Flux, Argo CD and the others add to an object, and how they apply and delete it.
 
-Package [github.com/commitgate/commitgate/trace] is the one door to OpenTelemetry, off by default.
+Package [github.com/commitgate/commitgate/trace] is the one door to OpenTelemetry, off by default. Package
+[github.com/commitgate/commitgate/compact] keeps what declared objects say in little memory.
 
 # Facts
 

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/test/cluster"
 )
 
@@ -280,7 +281,7 @@ func (s *server) growAndExplain(t *testing.T, types *account.Types, object map[s
 		if err != nil {
 			return false
 		}
-		o, err := types.Declare(account.Declaration{Content: object})
+		o, err := types.Declare(account.Declaration{Content: compact.Of(object)})
 		if err != nil {
 			t.Errorf("declare: %v", err)
 			return false
@@ -396,7 +397,7 @@ func (s *server) clientSide(t *testing.T, types *account.Types, before, after ma
 
 func (s *server) declare(t *testing.T, types *account.Types, content map[string]any, lastApplied bool) *account.Object {
 	t.Helper()
-	o, err := types.Declare(account.Declaration{Content: content, LastApplied: lastApplied})
+	o, err := types.Declare(account.Declaration{Content: compact.Of(content), LastApplied: lastApplied})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/audit"
+	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/dryrun"
 	"github.com/commitgate/commitgate/git"
 	"github.com/commitgate/commitgate/live"
@@ -297,11 +298,11 @@ func (g *gate) publish(all ...declared) {
 			added = nil
 		}
 		for _, content := range parseAll(g.t, d.documents) {
-			prepared, err := types.Declare(account.Declaration{Content: content, Labels: added, LastApplied: d.lastApplied, Opaque: d.opaque})
+			prepared, err := types.Declare(account.Declaration{Content: compact.Of(content), Labels: added, LastApplied: d.lastApplied, Opaque: d.opaque})
 			if err != nil {
 				g.t.Fatal(err)
 			}
-			m := manifest.Object{Key: live.KeyOf(content), Content: content, Owner: agent.Owner{Agent: d.agent}, Apply: d.apply, Source: manifest.Source{Repository: "shop", Path: "apps/shop.yaml", Line: 1}}
+			m := manifest.Object{Key: live.KeyOf(content), Content: compact.Of(content), Owner: agent.Owner{Agent: d.agent}, Apply: d.apply, Source: manifest.Source{Repository: "shop", Path: "apps/shop.yaml", Line: 1}}
 			if m.Key.Name == "" {
 				m.Key.Name = content["metadata"].(map[string]any)["generateName"].(string)
 			}
