@@ -178,12 +178,13 @@ func (r *reader) into(s *string) bool {
 // texts takes a list of strings.
 func (r *reader) texts(list *[]string) bool {
 	*list = []string{}
-	return r.sequence('[', ']', func() bool {
+	ok := r.open('[')
+	for first := true; ok && !r.end(']'); first = false {
 		var s string
-		ok := r.into(&s)
+		ok = (first || r.take(',')) && r.into(&s)
 		*list = append(*list, s)
-		return ok
-	})
+	}
+	return ok
 }
 
 // objectOrNull takes an object; null is nil.

@@ -90,42 +90,63 @@ func (r *reader) value() (any, bool) {
 // object takes an object. Of a name that is there twice the last counts.
 func (r *reader) object() (map[string]any, bool) {
 	m := map[string]any{}
-	return m, r.members(func(name string) (ok bool) {
-		m[name], ok = r.value()
-		return ok
-	})
+	ok := r.open('{')
+	for first := true; ok && !r.end('}'); first = false {
+		var name string
+		if name, ok = r.name(first); ok {
+			m[name], ok = r.value()
+		}
+	}
+	return m, ok
+}
+
+func (r *reader) list() ([]any, bool) {
+	list := []any{}
+	ok := r.open('[')
+	for first := true; ok && !r.end(']'); first = false {
+		var v any
+		if ok = first || r.take(','); ok {
+			v, ok = r.value()
+			list = append(list, v)
+		}
+	}
+	return list, ok
 }
 
 // members takes an object, and has the value of each name taken.
 func (r *reader) members(take func(name string) bool) bool {
-	return r.sequence('{', '}', func() bool {
-		name, _, ok := r.string()
-		return ok && r.take(':') && take(name)
-	})
-}
-
-func (r *reader) list() (any, bool) {
-	list := []any{}
-	ok := r.sequence('[', ']', func() bool {
-		v, ok := r.value()
-		list = append(list, v)
-		return ok
-	})
-	return list, ok
-}
-
-// sequence takes what stands between two brackets, each by take.
-func (r *reader) sequence(open, end byte, take func() bool) bool {
-	if r.depth++; !r.take(open) || r.depth > maxDepth {
-		return false
-	}
-	for first := true; !r.take(end); first = false {
-		if !first && !r.take(',') || !take() {
-			return false
+	ok := r.open('{')
+	for first := true; ok && !r.end('}'); first = false {
+		var name string
+		if name, ok = r.name(first); ok {
+			ok = take(name)
 		}
+	}
+	return ok
+}
+
+// open takes an opening bracket.
+func (r *reader) open(bracket byte) bool {
+	r.depth++
+	return r.take(bracket) && r.depth <= maxDepth
+}
+
+// end takes a closing bracket, if it stands there.
+func (r *reader) end(bracket byte) bool {
+	if !r.take(bracket) {
+		return false
 	}
 	r.depth--
 	return true
+}
+
+// name takes the name of a member and its colon, and before it the comma, if it is not the first.
+func (r *reader) name(first bool) (string, bool) {
+	if !first && !r.take(',') {
+		return "", false
+	}
+	name, _, ok := r.string()
+	return name, ok && r.take(':')
 }
 
 // string takes a string, and tells where it is kept; nil if it is not.

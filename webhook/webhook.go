@@ -148,7 +148,7 @@ func readBody(w http.ResponseWriter, req *http.Request) ([]byte, error) {
 //
 //go:noinline
 func growStack() {
-	var room [32 << 10]byte
+	var room [16 << 10]byte
 	runtime.KeepAlive(&room)
 }
 

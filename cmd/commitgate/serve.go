@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -126,6 +127,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	defer runtime.KeepAlive(newCollectorRoom())
 	g, err := newGate(ctx, cfg, o, log)
 	if err != nil {
 		return unknown(err)
