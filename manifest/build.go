@@ -124,6 +124,7 @@ type Release struct {
 type parsed struct {
 	id   git.ID
 	docs []*document
+	size int // bytes of the file
 }
 
 // rendered is a kustomization or chart that was built.
@@ -136,32 +137,39 @@ type rendered struct {
 
 // build takes over the unit's build of the revision before if nothing of it changed, and makes it anew if not.
 func (r *renderer) build(u unit) (*Build, error) {
-	a := u.about()
-	old := r.previous[a.id()]
-	taken := u.taken(r)
-	if old != nil && !old.lacking && old.spec == a.spec && old.taken == taken && old.Declared.same(a.at) {
-		same, err := r.unchanged(old.inputs)
-		if err != nil {
-			return nil, err
-		}
-		if same && r.stillDressed(old) {
-			return old, nil
-		}
+	b, err := r.buildBefore(u)
+	if b != nil || err != nil {
+		return b, err
 	}
-	b := newBuild(r, u)
+	a := u.about()
+	b = newBuild(r, u)
 	if err := u.read(r, b); err != nil {
 		if errors.Is(err, errReported) {
 			r.dress(u, b) // for what is wrong with the rest
 		}
 		return nil, err
 	}
-	if old != nil {
+	if old := r.previous[a.id()]; old != nil {
 		b.dressed, b.scopes, b.tracking = old.dressed, old.scopes, old.tracking
-		if old.spec != a.spec || old.taken != taken || !old.Declared.same(a.at) {
+		if old.spec != a.spec || old.taken != b.taken || !old.Declared.same(a.at) {
 			b.dressed = nil
 		}
 	}
 	return r.dress(u, b), nil
+}
+
+// buildBefore is the unit's build of the revision before if nothing of it changed, nil if something did.
+func (r *renderer) buildBefore(u unit) (*Build, error) {
+	a := u.about()
+	old := r.previous[a.id()]
+	if old == nil || old.lacking || old.spec != a.spec || old.taken != u.taken(r) || !old.Declared.same(a.at) {
+		return nil, nil
+	}
+	same, err := r.unchanged(old.inputs)
+	if err != nil || !same || !r.stillDressed(old) {
+		return nil, err
+	}
+	return old, nil
 }
 
 func newBuild(r *renderer, u unit) *Build {

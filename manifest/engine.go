@@ -17,7 +17,8 @@ import (
 
 // Engine runs what could run away: templates of charts and ApplicationSets, kustomizations, and substitutions. It runs Work on the job in a place of
 // its choice and returns what that returned. It must be safe for concurrent use; when ctx ends before the job it must return at once; and
-// where the job itself was what ended (it took too much memory, its process died), the error must be a *Stopped.
+// where the job itself was what ended (it took too much memory, its process died), the error must be a *Stopped. If it does no more than so many jobs
+// at once, it should say so with a method Size() int: more are not given to it then.
 type Engine interface {
 	Do(ctx context.Context, tree fs.FS, job []byte) (answer []byte, err error)
 }
@@ -203,6 +204,15 @@ func (a *answer) documents(inputs []git.Path) []*document {
 
 // do has the engine do a job for what stands at a place. The error is a *refusedFile where the fault is that of whoever pushed it.
 func (r *renderer) do(tree fs.FS, at git.Path, j job) (*answer, error) {
+	return r.doBy(r.inTurn, tree, at, j)
+}
+
+// doAhead is do for a job that may be done before its turn: it must hold nothing that was decrypted, nor what stands for that and is another each time.
+func (r *renderer) doAhead(tree fs.FS, at git.Path, j job) (*answer, error) {
+	return r.doBy(r.answerTo, tree, at, j)
+}
+
+func (r *renderer) doBy(run func(fs.FS, []byte) ([]byte, error), tree fs.FS, at git.Path, j job) (*answer, error) {
 	if r.in.Engine == nil {
 		return nil, errors.New("manifest.Input has no Engine to render with")
 	}
@@ -210,9 +220,7 @@ func (r *renderer) do(tree fs.FS, at git.Path, j job) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", at, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(r.ctx, r.limits.Build, fmt.Errorf("it took longer than %v", r.limits.Build))
-	defer cancel()
-	made, err := r.in.Engine.Do(ctx, tree, text)
+	made, err := run(tree, text)
 	var stopped *Stopped
 	switch {
 	case r.stop() != nil:

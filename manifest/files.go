@@ -46,6 +46,10 @@ func (r *renderer) readFile(b *Build, f file, rules folderRules) ([]*document, e
 			return p.docs, nil
 		}
 	}
+	if p := r.ahead.parsed[b.id][f]; p != nil && p.id == id {
+		b.files[f] = p
+		return p.docs, r.count(f, p.size)
+	}
 	data, err := r.readBytes(f)
 	if err != nil {
 		return nil, err
@@ -54,13 +58,13 @@ func (r *renderer) readFile(b *Build, f file, rules folderRules) ([]*document, e
 	var syntax *syntaxError
 	if errors.As(err, &syntax) {
 		if rules.lenient && !looksLikeManifest(data) {
-			b.files[f] = &parsed{id, nil}
+			b.files[f] = &parsed{id, nil, len(data)}
 			return nil, nil
 		}
 		r.problem(Source{Repository: f.repository, Path: f.path, Line: syntax.line}, "%s", syntax.what)
 		return nil, errReported
 	}
-	b.files[f] = &parsed{id, docs}
+	b.files[f] = &parsed{id, docs, len(data)}
 	return docs, err
 }
 
@@ -87,18 +91,23 @@ func (r *renderer) readBytes(f file) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.repository, err)
 	}
+	return data, r.count(f, len(data))
+}
+
+// count counts a file that is read anew against the limits.
+func (r *renderer) count(f file, size int) error {
 	r.filesRead++
-	r.bytesRead += int64(len(data))
+	r.bytesRead += int64(size)
 	switch {
-	case int64(len(data)) > r.limits.FileSize:
+	case int64(size) > r.limits.FileSize:
 		r.problem(Source{Repository: f.repository, Path: f.path}, "larger than %d bytes", r.limits.FileSize)
-		return nil, errReported
+		return errReported
 	case r.filesRead > r.limits.Files:
-		return nil, fmt.Errorf("%w: more than %d files", ErrLimit, r.limits.Files)
+		return fmt.Errorf("%w: more than %d files", ErrLimit, r.limits.Files)
 	case r.bytesRead > r.limits.Bytes:
-		return nil, fmt.Errorf("%w: more than %d bytes of files", ErrLimit, r.limits.Bytes)
+		return fmt.Errorf("%w: more than %d bytes of files", ErrLimit, r.limits.Bytes)
 	}
-	return data, nil
+	return nil
 }
 
 // folderRules are how an agent reads a folder of manifests.
@@ -126,8 +135,8 @@ func (r *renderer) readFolder(b *Build, dir file, rules folderRules) error {
 			return fmt.Errorf("%s: %w", dir.repository, err)
 		}
 		skip, err := r.readEntry(b, dir, at, entry, rules)
-		if errors.Is(err, errReported) {
-			failed, err = true, nil // go on: all problems at once
+		if errors.Is(err, errReported) || errors.Is(err, errAhead) {
+			failed, err = true, nil // go on: all problems, or all jobs, at once
 		}
 		if err == nil && skip {
 			err = fs.SkipDir

@@ -192,7 +192,7 @@ func (r *renderer) renderChart(b *Build, tree fs.FS, dir git.Path, o helmOptions
 		return r.do(tree, dir, job{Helm: &helmJob{dir, o}})
 	}
 	if o.hidden == nil {
-		if keep, err = render(o.Values); err != nil {
+		if keep, err = r.doAhead(tree, dir, job{Helm: &helmJob{dir, o}}); err != nil {
 			return nil, nil, refuse(err)
 		}
 		made.docs = keep.documents(keep.Inputs)

@@ -124,7 +124,7 @@ func (r *renderer) recall(b *Build, f folderJob) *rendered {
 
 // keep keeps what a folder rendered to.
 func (r *renderer) keep(b *Build, f folderJob, made *rendered, a *answer) error {
-	if r.in.Keep == nil || a == nil {
+	if r.in.Keep == nil || a == nil || r.ahead.looking {
 		return nil
 	}
 	k := kept{With: f.with, Answer: *a}

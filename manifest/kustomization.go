@@ -45,7 +45,7 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte, var
 			made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made, vars)
 			return inputs, nil, err // nothing of what was decrypted is kept
 		}
-		a, err := r.kustomizeTree(tree, at)
+		a, err := r.kustomizeTree(r.doAhead, tree, at)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -55,9 +55,9 @@ func (r *renderer) kustomizeWith(b *Build, at file, files map[string][]byte, var
 	return r.renderFolder(b, f)
 }
 
-// kustomizeTree builds a folder of a tree.
-func (r *renderer) kustomizeTree(tree fs.FS, at file) (*answer, error) {
-	a, err := r.do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
+// kustomizeTree builds a folder of a tree, with do or doAhead.
+func (r *renderer) kustomizeTree(do func(fs.FS, git.Path, job) (*answer, error), tree fs.FS, at file) (*answer, error) {
+	a, err := do(tree, at.path, job{Kustomize: &kustomizeJob{at.path, r.limits}})
 	if err != nil {
 		return nil, r.refuse(Source{Repository: at.repository, Path: r.kustomizationFile(at)}, err)
 	}

@@ -223,7 +223,7 @@ func (r *renderer) kustomizeRemote(b *Build, tree fs.FS, at file, m *remotes, so
 		made.docs, inputs, err = r.kustomizeSealed(b, tree, at, sources, made, vars)
 	} else {
 		var a *answer
-		if a, err = r.kustomizeTree(tree, at); err == nil {
+		if a, err = r.kustomizeTree(r.do, tree, at); err == nil {
 			made.docs, inputs = a.documents(a.Inputs), a.Inputs
 		}
 	}

@@ -152,6 +152,7 @@ type renderer struct {
 	opened    map[unitID]map[string]string // what their entries decrypt to, by the texts that stand for them
 	reopened  map[unitID]bool              // what was read again for that
 	reopening bool
+	ahead     ahead
 	pending   []unit
 	chartsToo bool // charts come last: they ask which API versions there are
 	known     map[unitID]unit
@@ -217,12 +218,13 @@ func (r *renderer) renderUnits() error {
 	for last := false; len(r.pending) > 0; {
 		waiting := r.pending
 		r.pending = nil
+		r.nextRound(waiting)
 		progress := false
 		for _, u := range waiting {
 			if err := r.stop(); err != nil {
 				return err
 			}
-			if !r.chartsToo && r.isChart(u) || u.waits(r, last) != "" {
+			if !r.ready(u, last) {
 				r.pending = append(r.pending, u)
 				continue
 			}
@@ -246,6 +248,11 @@ func (r *renderer) renderUnits() error {
 		}
 	}
 	return nil
+}
+
+// ready tells whether it is a unit's turn.
+func (r *renderer) ready(u unit, last bool) bool {
+	return (r.chartsToo || !r.isChart(u)) && u.waits(r, last) == ""
 }
 
 // renderChartsAgain renders the charts that asked for API versions before all of them were found. Three times is enough for charts whose

@@ -57,6 +57,9 @@ func (r *renderer) openSource(s *encryptedSources, f file, as sops.Format) error
 	if err != nil || !sops.Marked(data, as) {
 		return err
 	}
+	if r.ahead.looking {
+		return errAhead // what is decrypted is built in its turn
+	}
 	opened, known, err := r.in.Decryption.open(data, as)
 	if err == nil {
 		s.decrypted[string(f.path)], err = opened.Emit(as)
@@ -158,7 +161,7 @@ func sourcesIn(content map[string]any, dir string, into map[git.Path]sops.Format
 // kustomizeSealed builds a folder with its encrypted sources decrypted, and takes out of what is made all that holds something of their values:
 // what differs where it is built with decoys. That goes first: what is wrong with it can be told.
 func (r *renderer) kustomizeSealed(b *Build, tree fs.FS, at file, sources *encryptedSources, made *rendered, vars *variables) ([]*document, []git.Path, error) {
-	decoys, err := r.kustomizeTree(overlay{tree, sources.decoys}, at)
+	decoys, err := r.kustomizeTree(r.do, overlay{tree, sources.decoys}, at)
 	if err != nil {
 		return nil, nil, err
 	}

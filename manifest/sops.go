@@ -90,6 +90,9 @@ func walkTexts(v any, at []string, visit func(at []string, s string)) {
 // unseal opens the files that encrypted documents of a build come from, and seals their values into the documents. vars are what Flux
 // substitutes in decrypted values, nil if nothing. Documents change in copies.
 func (r *renderer) unseal(b *Build, vars *variables) error {
+	if r.ahead.looking {
+		return errAhead // nothing that follows may be done ahead
+	}
 	values, err := r.openDocuments(b)
 	if err != nil {
 		return err

@@ -65,6 +65,9 @@ func (r *renderer) openedText(o *Object, standsFor string) (plain string, known 
 	if plain, known = r.opened[id][standsFor]; known || r.reopened[id] {
 		return plain, known, nil
 	}
+	if r.ahead.looking {
+		return "", false, errAhead
+	}
 	r.reopened[id] = true
 	if err := r.reopen(id); err != nil {
 		return "", false, err

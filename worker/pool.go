@@ -58,6 +58,9 @@ func NewPool(cfg Config) *Pool {
 	return &Pool{cfg: cfg, turns: make(chan struct{}, cfg.Size)}
 }
 
+// Size is how many jobs are done at once.
+func (p *Pool) Size() int { return p.cfg.Size }
+
 // Close ends the children that are idle; those at work end with their jobs. The end of this process ends all of them too.
 func (p *Pool) Close() error {
 	p.mu.Lock()
