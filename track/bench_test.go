@@ -23,32 +23,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// BenchmarkPush is what a push of one file costs from the fetch to the truth, by the size of the repository: it must grow with the change.
-func BenchmarkPush(b *testing.B) {
-	for _, n := range []int{100, 10_000} {
-		b.Run(fmt.Sprintf("objects=%d", n), func(b *testing.B) {
-			w := newWorld(b)
-			fill(b, w, n)
-			w.publish(w.alice, "fill", nil)
-			tr := w.start(nil)
-			w.once(tr)
-			i := 0
-			for b.Loop() {
-				b.StopTimer()
-				i++
-				id := w.publish(w.alice, "change", map[string]string{"apps/cart.yaml": configMap("cart", fmt.Sprint(i))})
-				b.StartTimer()
-				if err := tr.Once(b.Context()); err != nil {
-					b.Fatal(err)
-				}
-				if got := tr.Truth().Current.Revisions["shop"].Commit.ID; got != id {
-					b.Fatalf("the truth is %s, want %s", got, id)
-				}
-			}
-		})
-	}
-}
-
 // overlays are n folders, each with a kustomization that makes ten objects.
 func overlays(n int) map[string]string {
 	files := map[string]string{}
