@@ -237,11 +237,18 @@ func newChart(days map[string]*day) chart {
 	}
 	step := max((chartWidth-chartLeft)/len(order), 1)
 	every := (len(order) + maxTicks - 1) / maxTicks
+	lastYear := order[0][:len("2006-")]
 	for i, u := range order {
 		d := sums[u]
 		b := bar{X: chartLeft + i*step, W: max(min(step-1, 40), 1), Label: u}
 		if i%every == 0 {
-			c.Ticks = append(c.Ticks, mark{X: b.X, Label: strings.TrimPrefix(u, order[0][:len("2006-")])})
+			label := u // with the year where it is another than at the mark before
+			if year := u[:len("2006-")]; year == lastYear {
+				label = u[len(year):]
+			} else {
+				lastYear = year
+			}
+			c.Ticks = append(c.Ticks, mark{X: b.X, Label: label})
 		}
 		top := chartTop + chartHeight
 		for _, p := range []struct {

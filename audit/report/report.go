@@ -167,7 +167,7 @@ func (c *Counter) Add(r *audit.Record) {
 	case audit.TypeStart:
 		c.started(r)
 	case audit.TypeRefused, audit.TypePolicies, audit.TypeSigners, audit.TypeConfigured:
-		c.trust = list(c, "trust", c.trust, event{Time: r.Time, Type: string(r.Type), Message: clean(message(r)), Log: logOf(r)})
+		c.trust = list(c, "trust", c.trust, event{Time: r.Time, Type: string(r.Type), Message: clean(message(r) + about(r)), Log: logOf(r)})
 	}
 	keep := *r
 	c.last[logOf(r)] = &keep
@@ -373,6 +373,17 @@ func list[T any](c *Counter, name string, rows []T, row T) []T {
 		return rows
 	}
 	return append(rows, row)
+}
+
+// about names the commit that a record tells of.
+func about(r *audit.Record) string {
+	switch {
+	case r.Origin != nil:
+		return ": " + r.Origin.Repository + " " + cmp.Or(r.Origin.Commit, r.Origin.Revision).Short()
+	case r.Policy != nil && r.Policy.Commit != "":
+		return ": " + r.Policy.Repository + " " + r.Policy.Commit.Short()
+	}
+	return ""
 }
 
 func message(r *audit.Record) string {
