@@ -270,7 +270,7 @@ func (u *bundleUnit) kustomizeChart(r *renderer, b *Build, kustomization git.Pat
 		copied.path, copied.line = kustomization, 0
 		for _, was := range before {
 			if identity(was.content) == identity(doc.content) {
-				copied.path, copied.opaque, copied.sealed = was.path, ofAnyItem(was.opaque), was.sealed
+				copied.path, copied.opaque, copied.sealed = was.path, opaqueAfter(was, doc), was.sealed
 				copied.inputs = slices.Concat(doc.inputs, was.inputs)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/commitgate/commitgate/account"
@@ -31,7 +32,7 @@ type trial func(values []any) ([]*document, error)
 // errHidden is told in the place of an error whose text could quote a decrypted value.
 var errHidden = errors.New("it cannot be rendered with the values that are decrypted for it (the message could quote them, and is left out here)")
 
-// errTrials is returned when a rendering was tried often enough.
+// errTrials is returned when a rendering was tried often, or long, enough.
 var errTrials = errors.New("too many hidden values that decide")
 
 // maxTrials bounds how often something is rendered to find out where its hidden values come out.
@@ -55,7 +56,7 @@ func listed(names []string) string {
 // place. What comes of decrypted ones is sealed, what comes of those that nobody knows is known by its shape only. Truth values that decide what there
 // is (an object that is made or not) cannot be hidden. The mark tells the values of one revision from those of another.
 func (r *renderer) sealTrial(b *Build, values []hidden, mark string, render trial) ([]*document, error) {
-	p := &probing{values: values, render: render}
+	p := &probing{values: values, render: render, until: time.Now().Add(r.limits.Build)}
 	var err error
 	if p.base, err = render(p.given(nil)); err != nil {
 		return nil, p.tellable(err)
@@ -69,7 +70,7 @@ func (r *renderer) sealTrial(b *Build, values []hidden, mark string, render tria
 	if names := p.unknown(); len(names) > 0 {
 		for range 2 {
 			found, err := p.try(p.strangers())
-			if errors.Is(err, errDepends) || isRefused(err) {
+			if errors.Is(err, errDepends) || errors.Is(err, errTrials) || isRefused(err) {
 				return nil, &unknowable{fmt.Sprintf("more than single fields depends on %s, which no key at hand opens (spec.decryption of the Gate)", listed(names))}
 			}
 			if err != nil {
@@ -90,6 +91,7 @@ type probing struct {
 	render trial
 	base   []*document // with the real values
 	trials int
+	until  time.Time // what is not found out by then is not
 }
 
 func isRefused(err error) bool {
@@ -166,7 +168,7 @@ func (p *probing) all() map[int]int {
 
 // try renders with values, and says what differs. errDepends: not in single values only.
 func (p *probing) try(values []any) (differences, error) {
-	if p.trials++; p.trials > maxTrials {
+	if p.trials++; p.trials > maxTrials || time.Now().After(p.until) {
 		return nil, errTrials
 	}
 	made, err := p.render(values)

@@ -61,13 +61,31 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 			doc.path, doc.line, doc.inputs = b.Path, 0, nil
 			for _, was := range before {
 				if identity(was.content) == identity(doc.content) {
-					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, ofAnyItem(was.opaque), was.sealed
+					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, opaqueAfter(was, doc), was.sealed
 				}
 			}
 		}
 		b.documents = append(kept, docs...)
 	}
 	return nil
+}
+
+// opaqueAfter are the opaque paths of a document after it was patched: where its marks stand now, and for what has none any item of the lists.
+func opaqueAfter(was, doc *document) []string {
+	marks, marked := map[string]bool{}, map[string]bool{}
+	walkTexts(was.content, nil, func(at []string, s string) {
+		if p := fieldPath(at); strings.HasPrefix(s, "ENC[git,") && slices.Contains(was.opaque, p) {
+			marks[s], marked[p] = true, true
+		}
+	})
+	now := ofAnyItem(slices.DeleteFunc(slices.Clone(was.opaque), func(p string) bool { return marked[p] }))
+	walkTexts(doc.content, nil, func(at []string, s string) {
+		if marks[s] {
+			now = append(now, fieldPath(at))
+		}
+	})
+	slices.Sort(now)
+	return slices.Compact(now)
 }
 
 // identity tells the documents of one rendering apart.

@@ -84,11 +84,11 @@ func (r *renderer) reopen(id unitID) error {
 	}
 	problems, opening := len(r.problems), r.reopening
 	r.reopening = true
-	defer func() { r.reopening, r.problems = opening, r.problems[:problems] }()
-	scratch := newBuild(r, u)
-	if err := u.read(r, scratch); err != nil {
+	defer func() { r.reopening = opening }()
+	if err := u.read(r, newBuild(r, u)); err != nil {
 		return fmt.Errorf("open what %s decrypts: %w", u.about().name(), err)
 	}
+	r.problems = r.problems[:problems] // as before
 	return nil
 }
 
@@ -98,11 +98,19 @@ func digestEntries(w io.Writer, o *Object) {
 	fmt.Fprintf(w, "%s %x\n", specText([]any{o.Content.At("data"), o.Content.At("stringData"), o.Content.At("binaryData"), o.Opaque}), sealed)
 }
 
-// valuesMark is a digest of what stands in Git of values.
+// valuesMark is a digest of what stands in Git of hidden values: the encrypted texts, or the marks in their place. Others are no part of it: it comes out.
 func valuesMark(from []*Object) string {
 	digest := sha256.New()
 	for _, o := range from {
-		fmt.Fprintf(digest, "%s %s\n", o.Key, specText([]any{o.Content.At("data"), o.Content.At("stringData")}))
+		fmt.Fprintf(digest, "%s\n", o.Key)
+		for _, field := range []string{"data", "stringData"} {
+			entries := o.Content.Child(field)
+			for _, k := range slices.Sorted(maps.Keys(entries)) {
+				if anyPath(o.Opaque, []string{field, k}) {
+					fmt.Fprintf(digest, "%q %q\n", k, entries[k])
+				}
+			}
+		}
 	}
 	return hex.EncodeToString(digest.Sum(nil))
 }

@@ -153,6 +153,11 @@ func TestValuesFromEncryptedSecrets(t *testing.T) {
 			files:     "-- apps/values.yaml --\n" + secretValues("    replicas: 3\n    monitoring: true\n", "") + "-- apps/flux.yaml --" + takesValues + "  - {kind: Secret, name: values}\n" + secretChart,
 			encrypted: map[string][]string{"apps/values.yaml": dataOnly()},
 		},
+		"values of a chart, whose objects are patched after that": {
+			files: "-- apps/values.yaml --\n" + secretValues("    replicas: 3\n", "") + "-- apps/flux.yaml --" + takesValues + "  - {kind: Secret, name: values}\n" +
+				"  postRenderers: [{kustomize: {patches: [{target: {kind: Deployment}, patch: '[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/env/0\", \"value\": {\"name\": \"FIRST\", \"value\": \"plain\"}}]'}]}}]\n" + secretChart,
+			encrypted: map[string][]string{"apps/values.yaml": dataOnly()},
+		},
 		"values of a chart in one place, over others": {
 			files: "-- apps/values.yaml --\n" + secretValues("", "  password: other-"+canary+"\n") + "-- apps/flux.yaml --" + takesValues +
 				"  - {kind: Secret, name: values}\n  - {kind: Secret, name: values, valuesKey: password, targetPath: database.password}\n  - {kind: Secret, name: none, optional: true}\n" + secretChart,
@@ -309,5 +314,35 @@ func TestErrorsOfValuesQuoteNothing(t *testing.T) {
 			}
 			t.Log(said)
 		})
+	}
+}
+
+// TestPatchesMoveMarks: what stands beside a hidden value after a patch is judged as ever.
+func TestPatchesMoveMarks(t *testing.T) {
+	s := sopstool.New(t)
+	types, err := account.NewTypes(nil)
+	check(t, err)
+	in := gate(t, kustomizationRoot("", "decryption: {provider: sops}\n"))
+	in.Decryption = decryption(t, s)
+	tree := encryptedTree{
+		files: "-- apps/values.yaml --\n" + secretValues("", "") + "-- apps/flux.yaml --" + takesValues + "  - {kind: Secret, name: values}\n" +
+			"  postRenderers: [{kustomize: {patches: [{target: {kind: Deployment}, patch: '[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/env/0\", \"value\": {\"name\": \"FIRST\", \"value\": \"plain\"}}]'}]}}]\n" + secretChart,
+		encrypted: map[string][]string{"apps/values.yaml": dataOnly()},
+	}
+	o := objectOf(t, renderTree(t, in, tree.sealed(t, s, "--age", s.Age)), "Deployment shop/web")
+	applied := objectOf(t, renderTree(t, gate(t, kustomizationRoot("", "")), tree.plain()), "Deployment shop/web").Applied()
+	declared, err := types.Declare(account.Declaration{Content: o.Content, Labels: o.Adds.Labels, Annotations: o.Adds.Annotations, Opaque: o.Opaque, Sealed: o.Sealed})
+	check(t, err)
+	if result := declared.Explain(account.Change{Object: liveForm(t, applied)}); !result.Faithful() {
+		t.Errorf("%+v", result)
+	}
+	forged := edited(applied, []string{"spec", "template", "spec", "containers", "0", "env", "0", "value"})
+	first, _ := deepClone(applied).(map[string]any)
+	env := listOf(childMap(listOf(childMap(first, "spec", "template", "spec")["containers"])[0].(map[string]any))["env"])
+	env[0].(map[string]any)["value"] = "forged"
+	for _, live := range []map[string]any{forged.(map[string]any), first} {
+		if result := declared.Explain(account.Change{Object: liveForm(t, live)}); result.Faithful() {
+			t.Errorf("another value of a variable is explained: opaque %q", o.Opaque)
+		}
 	}
 }
