@@ -67,6 +67,9 @@ type sealedLeaf struct {
 	bytes bool // it stands in the data of a Secret, in base64
 }
 
+// String stands for the value where a message names an item of a list by it.
+func (sealedLeaf) String() string { return "encrypted" }
+
 // agrees tells whether a live value is the decrypted one.
 func (w *walk) agrees(v any, with sealedLeaf) bool {
 	sealer := w.object.declaration.Sealed.sealer

@@ -303,7 +303,7 @@ func (p *probing) depends(err error, choice map[int]int) error {
 		}
 	}
 	return &unknowable{fmt.Sprintf("more than single fields depends on the decrypted %s, and what would show it cannot be declared: keep in the clear what decides, "+
-		"and what objects are called", listed(names))}
+		"and what objects and items of lists are called", listed(names))}
 }
 
 // valueAttempts is how many kinds of other values there are.

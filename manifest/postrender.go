@@ -73,13 +73,13 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 // opaqueAfter are the opaque paths of a document after it was patched: where its marks stand now, and for what has none any item of the lists.
 func opaqueAfter(was, doc *document) []string {
 	marks, marked := map[string]bool{}, map[string]bool{}
-	walkTexts(was.content, nil, func(at []string, s string) {
+	walkTexts(was.content.Map(), nil, func(at []string, s string) {
 		if p := fieldPath(at); strings.HasPrefix(s, "ENC[git,") && slices.Contains(was.opaque, p) {
 			marks[s], marked[p] = true, true
 		}
 	})
 	now := ofAnyItem(slices.DeleteFunc(slices.Clone(was.opaque), func(p string) bool { return marked[p] }))
-	walkTexts(doc.content, nil, func(at []string, s string) {
+	walkTexts(doc.content.Map(), nil, func(at []string, s string) {
 		if marks[s] {
 			now = append(now, fieldPath(at))
 		}

@@ -290,7 +290,7 @@ func compareDocuments(built, others []*document, hashes bool) (found differences
 			hashed = append(hashed, i)
 		}
 	}
-	c := comparison{renamed: strings.NewReplacer(names...)}
+	c := comparison{renamed: strings.NewReplacer(names...), strict: !hashes}
 	for i, doc := range built {
 		c.found = map[string]bool{}
 		found = append(found, c.found)
@@ -314,6 +314,16 @@ func sameButHash(a, b string) bool {
 type comparison struct {
 	renamed *strings.Replacer // names that hold a hash of another value, to those that were built
 	found   map[string]bool
+	strict  bool // what items of lists are called counts as what objects are called
+}
+
+// namesItems tells whether a field may tell the items of a list apart, by the keys of the lists of built-in kinds: messages name an item by them.
+func namesItems(at []string) bool {
+	if len(at) < 2 || !slices.Contains([]string{"name", "containerPort", "port", "protocol", "mountPath", "devicePath", "ip", "topologyKey", "whenUnsatisfiable", "type", "uid"}, at[len(at)-1]) {
+		return false
+	}
+	_, err := strconv.Atoi(at[len(at)-2])
+	return err == nil
 }
 
 func (c *comparison) value(v, other any, at []string) error {
@@ -358,6 +368,9 @@ func (c *comparison) value(v, other any, at []string) error {
 	}
 	if at[0] == "apiVersion" || at[0] == "kind" || at[0] == "metadata" && len(at) == 2 {
 		return errDepends // what an object is called cannot be kept secret
+	}
+	if c.strict && namesItems(at) {
+		return errDepends
 	}
 	c.found[fieldPath(at)] = true
 	return nil

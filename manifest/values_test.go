@@ -283,6 +283,10 @@ func TestErrorsOfValuesQuoteNothing(t *testing.T) {
 		"a chart whose objects are called by a value": {
 			files: "-- apps/values.yaml --\n" + secretValues("", "") + release + chart("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Values.database.password }}}"), encrypted: encrypted,
 		},
+		"a chart in which an item of a list is called by a value": {
+			files: "-- apps/values.yaml --\n" + secretValues("", "") + release +
+				chart("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: i, env: [{name: {{ .Values.database.password }}, value: x}]}]}"), encrypted: encrypted,
+		},
 		"values that are no YAML": {
 			files:     "-- apps/values.yaml --\napiVersion: v1\nkind: Secret\nmetadata: {name: values, namespace: flux-system}\nstringData: {values.yaml: \"a: [" + canary + "\"}\n" + release + chart("# nothing"),
 			encrypted: encrypted,
