@@ -4,6 +4,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -117,7 +118,12 @@ func (d *Doctor) Replicas(ctx context.Context) ([]Replica, error) {
 func (d *Doctor) Raw(ctx context.Context, pod, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return d.client.CoreV1().Pods(d.cfg.Namespace).ProxyGet("http", pod, probePort, path, nil).DoRaw(ctx)
+	text, err := d.client.CoreV1().Pods(d.cfg.Namespace).ProxyGet("http", pod, probePort, path, nil).DoRaw(ctx)
+	var refusal metav1.Status
+	if err != nil && json.Unmarshal(text, &refusal) == nil && refusal.Message != "" {
+		return nil, errors.New(refusal.Message) // which the client leaves out where anything may be the answer
+	}
+	return text, err
 }
 
 // phase is why a pod does not run, or that it does.

@@ -281,6 +281,9 @@ func (c *Cluster) AuditLog() string { return filepath.Join(c.dir, "kube-apiserve
 // Programs of a control plane, as `make controlplane` builds them.
 var programs = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kubectl"}
 
+// ErrShared is returned when tests run in the network of the machine: the kernel gave them none of their own.
+var ErrShared = errors.New("the tests have no network of their own: an address for a pod cannot be added")
+
 // ErrNotBuilt is returned when a program of the control plane is missing.
 var ErrNotBuilt = errors.New("the control plane is not built: run `make controlplane`")
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -10,6 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// podAddress is of the block for documentation (RFC 5737): no cluster has it.
+const podAddress = "192.0.2.1"
 
 // isolated marks the environment of a process that is already in a network of its own.
 const isolated = "COMMITGATE_TEST_ISOLATED"
@@ -69,4 +73,28 @@ func loopbackUp() error {
 	}
 	lo.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
+
+// PodAddress gives the loopback interface of the tests' own network an address that is none of loopback's, as a pod has one: an API server proxies to no
+// loopback address. It returns ErrShared where the tests run in the network of the machine, which is not theirs to change.
+func PodAddress() (string, error) {
+	if os.Getenv(isolated) == "" {
+		return "", ErrShared
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	alias, err := unix.NewIfreq("lo:1")
+	if err != nil {
+		return "", err
+	}
+	if err := alias.SetInet4Addr(netip.MustParseAddr(podAddress).AsSlice()); err != nil {
+		return "", err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFADDR, alias); err != nil {
+		return "", fmt.Errorf("add %s to lo: %w", podAddress, err)
+	}
+	return podAddress, nil
 }

@@ -49,8 +49,8 @@ const interval = time.Hour
 // scanInterval is short enough that whoever looks at the web view sees it follow.
 const scanInterval = 15 * time.Second
 
-func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
-	began := time.Now()
+func (l *Lab) startGate(ctx context.Context, wanted Config) error {
+	began, program := time.Now(), wanted.Commitgate
 	if program == "" {
 		root, err := cluster.ModuleRoot()
 		if err != nil {
@@ -72,10 +72,12 @@ func (l *Lab) startGate(ctx context.Context, program string, view bool) error {
 			return err
 		}
 	}
-	if g.health, err = freeAddress(); err != nil {
-		return err
+	if g.health = wanted.Probes; g.health == "" {
+		if g.health, err = freeAddress(); err != nil {
+			return err
+		}
 	}
-	if view {
+	if wanted.View {
 		if g.View, err = freeAddress(); err != nil {
 			return err
 		}

@@ -56,6 +56,8 @@ type Config struct {
 	Stream bool
 	// Callers has the API server show a client certificate to its webhooks, and the gate answer nobody else (serve --client-ca).
 	Callers bool
+	// Probes is the probe address of the gate; a free one of the loopback interface if it is empty.
+	Probes string
 	// WithoutGate starts everything but a gate: the caller installs one.
 	WithoutGate bool
 	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing and the ApplicationSet regions, and Config Sync the folder apps/synced.
@@ -136,7 +138,7 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 			return nil, err
 		}
 	}
-	startGate := func(ctx context.Context) error { return l.startGate(ctx, config.Commitgate, config.View) }
+	startGate := func(ctx context.Context) error { return l.startGate(ctx, config) }
 	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
 	switch {
 	case config.WithoutGate:
