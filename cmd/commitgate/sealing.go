@@ -90,7 +90,7 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	dir, origin := filepath.Join(o.data, "audit"), "commitgate.dev/"+cluster+"/"+name
 	signers, verifiers, err := auditKeys(ctx, o, origin)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("audit log %s: %w (spec.cluster and --name make its name: another name takes an empty data folder)", origin, err)
 	}
 	peers, known, err := auditPeers(o.audit.peers)
 	if err != nil {

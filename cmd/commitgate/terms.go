@@ -95,7 +95,7 @@ func (g *gate) take(ctx context.Context, cfg *v1alpha1.Config) error {
 		return nil
 	}
 	if was.cfg.Gate.Spec.Cluster != cfg.Gate.Spec.Cluster {
-		return fmt.Errorf("spec.cluster: %q names the audit log of this gate, and %q would be another: restart the gate to change it", was.cfg.Gate.Spec.Cluster, cfg.Gate.Spec.Cluster)
+		return fmt.Errorf("spec.cluster: %q names the audit log of this gate, and %q would be another: it takes a restart with an empty data folder", was.cfg.Gate.Spec.Cluster, cfg.Gate.Spec.Cluster)
 	}
 	if was.cfg.Gate.Spec.ServiceAccount != cfg.Gate.Spec.ServiceAccount {
 		return errors.New("spec.serviceAccount says whose Leases count the uses of grants: restart the gate to change it")
