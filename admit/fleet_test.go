@@ -97,7 +97,7 @@ func TestFleetMakesWhatItsReleasesNeed(t *testing.T) {
 	namespace := object(t, `{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {tier: front}}}`)
 	settings := object(t, `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {color: blue}}`)
 	release := agent.HelmMetadata("shop", "shop-apps")
-	declare := func(early bool) {
+	declare := func(owner string, early ...string) {
 		var entries []*snapshot.Entry
 		rendered := w.Truth.Current.Rendered
 		for _, o := range []manifest.Object{
@@ -108,7 +108,7 @@ func TestFleetMakesWhatItsReleasesNeed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o.Key, o.Owner, o.Source = live.KeyOf(o.Content.Map()), agent.Owner{Agent: "fleet"}, manifest.Source{Repository: "shop", Path: "apps/all.yaml", Line: 1}
+			o.Key, o.Owner, o.Source = live.KeyOf(o.Content.Map()), agent.Owner{Agent: owner}, manifest.Source{Repository: "shop", Path: "apps/all.yaml", Line: 1}
 			rev := w.Truth.Current.Revisions["shop"]
 			entries = append(entries, &snapshot.Entry{Object: o, Account: acc, Revision: rev, Changed: rev.Commit})
 		}
@@ -121,7 +121,7 @@ func TestFleetMakesWhatItsReleasesNeed(t *testing.T) {
 		return object(t, `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop, labels: {app.kubernetes.io/managed-by: Helm},
 			annotations: {meta.helm.sh/release-name: `+release+`, meta.helm.sh/release-namespace: shop}}, data: {color: blue}}`)
 	}
-	declare(true)
+	declare("fleet", "fleet")
 	w.want("Helm makes the namespace", request(fleet, nil, labelled("name: shop")), Allow, v1alpha1.ReasonFromGit)
 	w.want("with a label that nobody declares", request(fleet, nil, labelled("name: shop, mine: yes-it-is")), Deny, v1alpha1.ReasonFieldsDiffer)
 	w.want("the agent labels it, and drops Helm's label", request(fleet, labelled("name: shop, tier: front"), labelled("tier: front, team: shop")), Allow, v1alpha1.ReasonFromGit)
@@ -130,6 +130,10 @@ func TestFleetMakesWhatItsReleasesNeed(t *testing.T) {
 	w.want("an object of the release that Git dropped is deleted", request(fleet, marked("shop-gone"), nil), Allow, v1alpha1.ReasonRecreated)
 	w.want("one of the release that Git declares is not", request(fleet, marked("shop-apps"), nil), Deny, v1alpha1.ReasonStillDeclared)
 	w.want("nor by somebody else", request(carol, marked("shop-gone"), nil), Deny, v1alpha1.ReasonNotFromSyncAgent)
-	declare(false)
+	declare("flux", "fleet")
+	w.want("Helm makes the namespace of another agent", request(fleet, nil, labelled("name: shop")), Allow, v1alpha1.ReasonFromGit)
+	w.want("with a label that nobody declares", request(fleet, nil, labelled("name: shop, mine: yes-it-is")), Deny, v1alpha1.ReasonWrongAgent)
+	w.want("it is not Fleet's to change", request(fleet, labelled("tier: front"), labelled("name: shop, tier: front")), Deny, v1alpha1.ReasonWrongAgent)
+	declare("fleet")
 	w.want("no release makes the namespace", request(fleet, nil, labelled("name: shop")), Deny, v1alpha1.ReasonFieldsDiffer)
 }

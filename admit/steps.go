@@ -276,10 +276,9 @@ func (j *judgement) snapshots() func(yield func(*snapshot.Snapshot) bool) {
 
 // faithful accounts for every field of what the agent applies, but for those that the caller has judged already.
 func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Decision {
-	if e.Owner.Agent != j.id.agent.Name {
-		d := deny(v1alpha1.ReasonWrongAgent, "agent %s may not %s: %s applies it.\nNext: let that agent apply it, or move it to a root of this one.", j.id.agent.Name, j.what(), e.Owner.Agent)
-		d.Entry = e
-		return d
+	early := j.r.Operation == Create && slices.Contains(e.Apply.Early, j.id.agent.Name)
+	if !early && e.Owner.Agent != j.id.agent.Name {
+		return j.anothers(e)
 	}
 	if j.letsGo() && live.Deleting(j.r.Old) {
 		d := deny(v1alpha1.ReasonFieldsDiffer, "agent %s may not %s: it takes metadata.finalizers away, and with the last one the object.\nIt is declared in %s.\nNext: let whoever owns the finalizer remove it.",
@@ -295,10 +294,13 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 		d.Entry, d.Unverified, d.Decrypted = e, result.Opaque, result.Decrypted
 		return d
 	}
-	if e.Apply.Early && j.r.Operation == Create && onlyMetadataMissing(result) { // Helm posts a namespace before it asks whether it is there
+	switch {
+	case early && onlyMetadataMissing(result): // Helm posts a namespace before it asks whether it is there
 		d := allow(v1alpha1.ReasonFromGit)
 		d.Entry = e
 		return d
+	case e.Owner.Agent != j.id.agent.Name:
+		return j.anothers(e)
 	}
 	dryRun := j.Mutations != nil && j.mutable()
 	if dryRun {
@@ -320,6 +322,13 @@ func (j *judgement) faithful(e *snapshot.Entry, judged ...account.Pattern) *Deci
 	if dryRun {
 		d.Mutable = e
 	}
+	return d
+}
+
+// anothers refuses an agent what another one applies.
+func (j *judgement) anothers(e *snapshot.Entry) *Decision {
+	d := deny(v1alpha1.ReasonWrongAgent, "agent %s may not %s: %s applies it.\nNext: let that agent apply it, or move it to a root of this one.", j.id.agent.Name, j.what(), e.Owner.Agent)
+	d.Entry = e
 	return d
 }
 

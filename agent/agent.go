@@ -33,8 +33,8 @@ type Apply struct {
 	Hook bool
 	// GenerateName: the object's name is a prefix that the server or the agent completes.
 	GenerateName bool
-	// Early: a release of the agent makes the namespace where it is not there yet, without the labels and annotations that are declared of it.
-	Early bool
+	// Early are the agents whose releases make the namespace where it is not there yet, without the labels and annotations that are declared of it.
+	Early []string
 	// Ignored are the field paths whose live values the agent keeps (Argo CD RespectIgnoreDifferences, ignoreApplicationDifferences).
 	Ignored []string
 	// Rolling: an Argo CD Application that applicationset-controller syncs itself, in steps, instead of letting it sync by itself.

@@ -227,6 +227,7 @@ func (o fleetOptions) merge(over fleetOptions) fleetOptions {
 	o.KeepResources = o.KeepResources || over.KeepResources
 	o.NamespaceLabels = withStrings(o.NamespaceLabels, over.NamespaceLabels)
 	o.NamespaceAnnotations = withStrings(o.NamespaceAnnotations, over.NamespaceAnnotations)
+	o.DownstreamResources = slices.Concat(o.DownstreamResources, over.DownstreamResources)
 	h := &o.Helm
 	h.Chart, h.Repo = cmp.Or(over.Helm.Chart, h.Chart), cmp.Or(over.Helm.Repo, h.Repo)
 	h.Version, h.ReleaseName = cmp.Or(over.Helm.Version, h.Version), cmp.Or(over.Helm.ReleaseName, h.ReleaseName)

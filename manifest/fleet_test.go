@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -533,7 +534,7 @@ metadata: {name: declared, labels: {tier: front}}
 		t.Errorf("shop: %+v", o.Adds)
 	}
 	o := byName["declared"]
-	if o.Source.Path != "apps/four/namespace.yaml" || o.Adds.Labels["team"] != "three" || o.Adds.Labels["tier"] != "" || o.Adds.Loose["name"] != "declared" || !o.Apply.Early {
+	if o.Source.Path != "apps/four/namespace.yaml" || o.Adds.Labels["team"] != "three" || o.Adds.Labels["tier"] != "" || o.Adds.Loose["name"] != "declared" || !slices.Equal(o.Apply.Early, []string{"fleet"}) {
 		t.Errorf("declared: %s %+v %+v", o.Source.Path, o.Adds, o.Apply)
 	}
 	if o.Adds.Annotations["meta.helm.sh/release-name"] != "shop-apps-four" {

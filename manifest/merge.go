@@ -117,20 +117,19 @@ func withoutFound(objects []*Object) []*Object {
 	})
 }
 
-// alsoMade is a namespace with what a release of the same agent may do to it, which would make it if it were not there: Helm gives it the label name,
-// and Fleet the labels and annotations that a bundle has for it.
+// alsoMade is a namespace that a release makes where it is not there: Helm gives it the label name. A release of the same agent may do more, as Fleet, which
+// gives it the labels and annotations that a bundle has for it.
 func (o *Object) alsoMade(by *Object) *Object {
-	labels := by.Content.Child("metadata", "labels")
-	if o.Kind != "Namespace" || o.Owner.Agent != by.Owner.Agent || by.Adds.Loose["name"] != o.Name && labels["name"] != o.Name {
+	if o.Kind != "Namespace" || by.Adds.Loose["name"] != o.Name && by.Content.Child("metadata", "labels")["name"] != o.Name {
 		return o
 	}
 	joined := *o
-	metadata := o.Content.Child("metadata")
-	joined.Apply.Early = true
-	joined.Adds = agent.Metadata{
-		Labels:      besides(childMap(metadata, "labels"), o.Adds.Labels, by.Adds.Labels),
-		Annotations: besides(childMap(metadata, "annotations"), o.Adds.Annotations, by.Adds.Annotations),
-		Loose:       map[string]string{"name": o.Name},
+	joined.Apply.Early = append(slices.Concat(o.Apply.Early, by.Apply.Early), by.Owner.Agent)
+	joined.Adds.Loose = map[string]string{"name": o.Name}
+	if o.Owner.Agent == by.Owner.Agent {
+		metadata := o.Content.Child("metadata")
+		joined.Adds.Labels = besides(childMap(metadata, "labels"), o.Adds.Labels, by.Adds.Labels)
+		joined.Adds.Annotations = besides(childMap(metadata, "annotations"), o.Adds.Annotations, by.Adds.Annotations)
 	}
 	return &joined
 }
