@@ -2,6 +2,7 @@ package watchdog
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -125,14 +126,7 @@ func trust(o *unstructured.Unstructured, bundle string) bool {
 
 // trusts tells whether every webhook knows the gate by some of its own authorities, and by nobody else's: while one replaces another, both may be
 // there, or either.
-func trusts(o *unstructured.Unstructured, own func() []byte) bool {
-	if own == nil {
-		return false
-	}
-	ours, err := authority.Certificates(own())
-	if err != nil {
-		return false
-	}
+func trusts(o *unstructured.Unstructured, ours []*x509.Certificate) bool {
 	webhooks, _ := o.Object["webhooks"].([]any)
 	for _, v := range webhooks {
 		w, _ := v.(map[string]any)

@@ -3,6 +3,7 @@ package watchdog
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/authority"
 	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/lease"
 )
@@ -107,7 +109,8 @@ type Watchdog struct {
 	holds   atomic.Bool  // whether the lease is held
 	metrics *metrics
 	status  atomic.Pointer[Status]
-	known   map[key]Object // how each object was last found, when it could be asked for; Run's own
+	ours    []*x509.Certificate // the gate's own authorities, also those that another has replaced since the start; Run's own
+	known   map[key]Object      // how each object was last found, when it could be asked for; Run's own
 	wake    chan struct{}
 }
 
@@ -310,7 +313,7 @@ func (w *Watchdog) get(ctx context.Context, k key) (*unstructured.Unstructured, 
 func (w *Watchdog) differences(want, have *unstructured.Unstructured) ([]string, error) {
 	exempt := []account.Pattern{"metadata.labels**", "metadata.annotations**", "status**"}
 	want = want.DeepCopy()
-	if want.GetKind() == webhookKind && (!trust(want, w.bundle()) || trusts(have, w.cfg.CABundle)) {
+	if want.GetKind() == webhookKind && (!trust(want, w.bundle()) || trusts(have, w.authorities())) {
 		exempt = append(exempt, "webhooks[*].clientConfig.caBundle") // of an injector, who knows what we do not; or of ours
 	}
 	declared, err := w.cfg.Types.Declare(account.Declaration{Content: compact.Of(want.Object)})
@@ -324,6 +327,23 @@ func (w *Watchdog) differences(want, have *unstructured.Unstructured) ([]string,
 	}
 	slices.Sort(fields)
 	return slices.Compact(fields), nil
+}
+
+// authorities are the gate's own, as far as this process has seen: the old one is trusted for a while after nothing is issued from it any more.
+func (w *Watchdog) authorities() []*x509.Certificate {
+	if w.cfg.CABundle == nil {
+		return nil
+	}
+	certs, err := authority.Certificates(w.cfg.CABundle())
+	if err != nil {
+		return w.ours
+	}
+	for _, c := range certs {
+		if !slices.ContainsFunc(w.ours, c.Equal) {
+			w.ours = append(w.ours, c)
+		}
+	}
+	return w.ours
 }
 
 // bundle is the authority as a manifest holds it, "" if it is not known.
