@@ -57,6 +57,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFleet, "CUD", "secrets", (*judgement).fleetValues},
 
 		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*/status", nil},
+		{v1alpha1.PresetConfigSync, "U", "*/*", (*judgement).marksTakenOff},
 		{v1alpha1.PresetConfigSync, "U", "configsync.gke.io/*", finalizers},
 		{v1alpha1.PresetConfigSync, "CUD", "kpt.dev/resourcegroups", nil},
 		{v1alpha1.PresetConfigSync, "U", "kpt.dev/resourcegroups/status", nil},
@@ -244,6 +245,28 @@ func (j *judgement) shardsOfArgoCD() bool {
 	data, _ := j.r.Object["data"].(map[string]any)
 	return j.key.Name == "argocd-app-controller-shard-cm" && j.key.Namespace == namespace && len(data) == 1 && data["shardControllerMapping"] != nil &&
 		j.r.Object["binaryData"] == nil && j.Truth.Current.Lookup(j.key) == nil
+}
+
+// marksTakenOff holds where Config Sync lets go of an object that Git declares no more (deletion: detach), or says not to manage (managed: disabled):
+// it takes its labels and annotations off, and changes nothing else.
+func (j *judgement) marksTakenOff() bool {
+	if !j.changesOnly([]account.Pattern{"metadata.labels", "metadata.labels**", "metadata.annotations", "metadata.annotations**"}) || j.Truth.Current.Lookup(j.key) != nil {
+		return false
+	}
+	onlyLost := func(before, now map[string]any) bool {
+		for k, v := range now {
+			if before[k] != v {
+				return false
+			}
+		}
+		for k := range before {
+			if _, kept := now[k]; !kept && !agent.ConfigSyncMark(k) {
+				return false
+			}
+		}
+		return true
+	}
+	return onlyLost(labelsOf(j.r.Old), labelsOf(j.r.Object)) && onlyLost(annotationsOf(j.r.Old), annotationsOf(j.r.Object))
 }
 
 func addsFinalizer(old, object map[string]any) bool {

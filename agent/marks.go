@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -65,6 +66,17 @@ type ConfigSync struct {
 	Branch          string
 	Revision        string // spec.git.revision, HEAD if it is not set
 	Commit          string
+	Cluster         string // what Config Sync knows the cluster as; "" if that is not known
+}
+
+// configSyncSpecial are the namespaces that Config Sync never deletes (pkg/syncer/differ, SpecialNamespaces).
+var configSyncSpecial = []string{"default", "kube-system", "kube-public", "kube-node-lease", "gatekeeper-system"}
+
+// ConfigSyncMark tells whether a label or annotation is one of those that Config Sync takes off an object that it lets go of (pkg/metadata,
+// RemoveConfigSyncMetadata; sigs.k8s.io/cli-utils takes off the last one alone).
+func ConfigSyncMark(key string) bool {
+	return strings.HasPrefix(key, "configmanagement.gke.io/") || strings.HasPrefix(key, "configsync.gke.io/") ||
+		key == "app.kubernetes.io/managed-by" || key == "hnc.x-k8s.io/managed-by" || key == "config.k8s.io/owning-inventory"
 }
 
 // Marks are what the reconciler sets on an object; sourcePath is the file that declares it, "" for a namespace that it makes by itself
@@ -100,6 +112,12 @@ func (c ConfigSync) Marks(group, version, kind, namespace, name, sourcePath stri
 	}
 	if sourcePath != "" {
 		m.Annotations["configmanagement.gke.io/source-path"] = sourcePath
+	}
+	if c.Cluster != "" {
+		m.Annotations["configmanagement.gke.io/cluster-name"] = c.Cluster
+	}
+	if group == "" && kind == "Namespace" && slices.Contains(configSyncSpecial, name) {
+		m.Annotations["client.lifecycle.config.k8s.io/deletion"] = "detach"
 	}
 	return m
 }

@@ -3,6 +3,7 @@ package manifest
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/commitgate/commitgate/agent"
@@ -181,9 +182,13 @@ func (u *syncUnit) dress(r *renderer, o *Object) bool {
 		return false // Config Sync lets go of it
 	}
 	o.Apply.NoPrune = o.annotation("client.lifecycle.config.k8s.io/deletion") == "detach"
+	if o.annotation("client.lifecycle.config.k8s.io/mutation") == "ignore" {
+		o.Apply.Ignored = mutable(o.Content) // once it is there, the reconciler applies what it finds, with new marks
+	}
 	sync := agent.ConfigSync{
 		Name: u.self.owner.Name, Namespace: u.self.owner.Namespace, Kind: u.self.owner.Kind, Commit: u.commit(r),
 		Repository: u.spec.Git.Repo, Branch: cmp.Or(u.spec.Git.Branch, "master"), Revision: cmp.Or(u.spec.Git.Revision, "HEAD"),
+		Cluster: r.in.Gate.Cluster,
 	}
 	path := string(o.Source.Path)
 	if o.implied {
@@ -191,4 +196,15 @@ func (u *syncUnit) dress(r *renderer, o *Object) bool {
 	}
 	o.Adds = sync.Marks(o.Group, o.Version, o.Kind, o.Namespace, o.Name, path)
 	return true
+}
+
+// mutable are the fields of an object but for what says which it is.
+func mutable(content map[string]any) []string {
+	fields := []string{"metadata.labels**", "metadata.annotations**"}
+	for _, field := range slices.Sorted(maps.Keys(content)) {
+		if field != "apiVersion" && field != "kind" && field != "metadata" {
+			fields = append(fields, fieldPath([]string{field})+"**")
+		}
+	}
+	return fields
 }

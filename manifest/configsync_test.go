@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -17,6 +18,7 @@ apiVersion: commitgate.dev/v1alpha1
 kind: Gate
 metadata: {name: test}
 spec:
+  cluster: eu
   agents: [{name: acm, preset: ConfigSync, users: ["system:serviceaccount:config-management-system:root-reconciler"]}]
   roots:
   - objects:
@@ -37,6 +39,15 @@ spec: {git: {repo: "https://git.example.com/org/infra", branch: main, dir: shop}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata: {name: reader}
+-- cluster/default.yaml --
+apiVersion: v1
+kind: Namespace
+metadata: {name: default}
+-- cluster/tuned.yaml --
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: tuned, namespace: shop, annotations: {client.lifecycle.config.k8s.io/mutation: ignore}}
+data: {a: b}
 -- cluster/far.yaml --
 apiVersion: configsync.gke.io/v1beta1
 kind: RootSync
@@ -61,6 +72,7 @@ labels:
   applyset.kubernetes.io/part-of: applyset-Q0LBGrvSh4kw9zKeo27MjkygAMefFsS373jTE9LHp6A-v1
   configsync.gke.io/declared-version: v1
 annotations:
+  configmanagement.gke.io/cluster-name: eu
   configmanagement.gke.io/managed: enabled
   configmanagement.gke.io/source-path: shop/cart.yaml
   configmanagement.gke.io/token: COMMIT
@@ -75,6 +87,14 @@ annotations:
 		}
 	}
 	described(t, set, "Namespace shop")
+	if ns := described(t, set, "Namespace default"); !strings.Contains(ns, "client.lifecycle.config.k8s.io/deletion: detach") {
+		t.Errorf("a namespace that is never deleted:\n%s", ns)
+	}
+	for _, o := range set.Objects {
+		if want := "[metadata.labels** metadata.annotations** data**]"; o.Name == "tuned" && fmt.Sprint(o.Apply.Ignored) != want {
+			t.Errorf("of an object that may be changed by others, %v is ignored, want %s", o.Apply.Ignored, want)
+		}
+	}
 	unfollowed := `infra:cluster/chosen.yaml:1: ConfigMap chosen is not followed: the annotation configsync.gke.io/cluster-name-selector chooses clusters or namespaces
 infra:cluster/far.yaml:1: RootSync.configsync.gke.io config-management-system/far is not followed: its source is not Git`
 	if have := Problems(set.Unfollowed).Error(); have != unfollowed {

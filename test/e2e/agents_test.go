@@ -190,6 +190,13 @@ func playConfigSync(t *testing.T, l *lab.Lab) {
 	if got := liveValue(t, l, "synced", "role/reader", `.metadata.annotations.configmanagement\.gke\.io/token`); got != string(head) {
 		t.Errorf("the token is %s, want %s", got, head)
 	}
+	commit(t, l, "the second is let go", map[string]string{"apps/synced/more/second.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: second, namespace: synced, annotations: {configmanagement.gke.io/managed: disabled}}\n"})
+	sync()
+	if got := liveValue(t, l, "synced", "configmap/second", `.metadata.annotations.configmanagement\.gke\.io/managed`); got != "" {
+		t.Errorf("the second is managed: %s", got)
+	}
+	commit(t, l, "the second again", map[string]string{"apps/synced/more/second.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: second, namespace: synced, annotations: {client.lifecycle.config.k8s.io/mutation: ignore}}\n"})
+	sync()
 	commit(t, l, "not the second", map[string]string{"apps/synced/more/second.yaml": ""})
 	sync()
 	gone(t, l, "synced", "configmap/second")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,6 +22,7 @@ type ConfigSync struct {
 	cluster    *cluster.Cluster
 	kubeconfig string
 	inventory  []id
+	disabled   map[id]bool // those that this sync has let go
 }
 
 // NewConfigSync is the reconciler of the RootSync root-sync, with the identity of a kubeconfig.
@@ -30,6 +32,7 @@ func NewConfigSync(c *cluster.Cluster, kubeconfig string, source Source) *Config
 
 // Sync applies the commit that the branch is at. After an error it may have done a part.
 func (s *ConfigSync) Sync(ctx context.Context) error {
+	s.disabled = map[id]bool{}
 	commit, files, err := s.source.files(ctx)
 	if err != nil {
 		return err
@@ -46,10 +49,17 @@ func (s *ConfigSync) Sync(ctx context.Context) error {
 				s.mark(made, commit, "")
 				objects = append([]*unstructured.Unstructured{made}, objects...)
 			}
+			if o.GetAnnotations()["configmanagement.gke.io/managed"] == "disabled" {
+				if err := s.letGo(ctx, o); err != nil {
+					return err
+				}
+				continue
+			}
 			s.mark(o, commit, path.Join(s.source.Path, f.name))
 			objects = append(objects, o)
 		}
 	}
+	s.inventory = slices.DeleteFunc(s.inventory, func(i id) bool { return s.disabled[i] })
 	prune, inventory := gone(s.inventory, objects)
 	if err := s.keep(ctx, append(inventory, s.inventory...)); err != nil {
 		return err
@@ -60,12 +70,33 @@ func (s *ConfigSync) Sync(ctx context.Context) error {
 		}
 	}
 	for _, o := range prune {
+		if o.GetKind() == "Namespace" { // those that it made by itself are detached
+			if err := s.letGo(ctx, o); err != nil {
+				return err
+			}
+			continue
+		}
 		if _, err := s.cluster.Kubectl(ctx, s.kubeconfig, "", "delete", "--cascade=background", "--wait=false", "--namespace="+o.GetNamespace(), o.GetKind(), o.GetName()); err != nil {
 			return err
 		}
 	}
 	s.inventory = inventory
 	return s.keep(ctx, inventory)
+}
+
+// letGo takes the marks off an object that is managed no more, and leaves it.
+func (s *ConfigSync) letGo(ctx context.Context, o *unstructured.Unstructured) error {
+	s.disabled[idOf(o)] = true
+	for verb, marks := range map[string][]string{
+		"label": {"app.kubernetes.io/managed-by-", "configsync.gke.io/declared-version-"},
+		"annotate": {"configmanagement.gke.io/managed-", "configmanagement.gke.io/token-", "configmanagement.gke.io/source-path-", "configmanagement.gke.io/cluster-name-",
+			"configsync.gke.io/manager-", "configsync.gke.io/resource-id-", "configsync.gke.io/git-context-", "config.k8s.io/owning-inventory-"},
+	} {
+		if _, err := s.cluster.Kubectl(ctx, s.kubeconfig, "", append([]string{verb, "--namespace=" + o.GetNamespace(), o.GetKind(), o.GetName()}, marks...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *ConfigSync) apply(ctx context.Context, o *unstructured.Unstructured) error {
@@ -114,8 +145,8 @@ func (s *ConfigSync) mark(o *unstructured.Unstructured, commit, file string) {
 	for k, v := range map[string]string{
 		"configmanagement.gke.io/managed": "enabled", "configmanagement.gke.io/token": commit, "configsync.gke.io/manager": ":root",
 		"configsync.gke.io/resource-id":  strings.Join(append(parts, o.GetName()), "_"),
-		"config.k8s.io/owning-inventory": "config-management-system_root-sync",
-		"configsync.gke.io/git-context":  fmt.Sprintf(`{"repo":%q,"branch":%q,"rev":"HEAD"}`, s.source.URL, s.source.Branch),
+		"config.k8s.io/owning-inventory": "config-management-system_root-sync", "configmanagement.gke.io/cluster-name": "demo",
+		"configsync.gke.io/git-context": fmt.Sprintf(`{"repo":%q,"branch":%q,"rev":"HEAD"}`, s.source.URL, s.source.Branch),
 	} {
 		annotations[k] = v
 	}
