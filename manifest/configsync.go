@@ -183,7 +183,7 @@ func (u *syncUnit) dress(r *renderer, o *Object) bool {
 	}
 	o.Apply.NoPrune = o.annotation("client.lifecycle.config.k8s.io/deletion") == "detach"
 	if o.annotation("client.lifecycle.config.k8s.io/mutation") == "ignore" {
-		o.Apply.Ignored = mutable(o.Content) // once it is there, the reconciler applies what it finds, with new marks
+		o.Apply.Ignored = mutable(o.Content.Map()) // once it is there, the reconciler applies what it finds, with new marks
 	}
 	sync := agent.ConfigSync{
 		Name: u.self.owner.Name, Namespace: u.self.owner.Namespace, Kind: u.self.owner.Kind, Commit: u.commit(r),
