@@ -215,7 +215,7 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 	made.scopes, made.Objects, made.dressed = map[groupKind]scope{}, nil, make(map[*document]*Object, len(b.documents))
 	made.tracking = r.tracking(b.Owner.Agent)
 	same := b.scopes == nil || r.stillDressed(b)
-	var before map[Key]*Object
+	var before *objectsBefore
 	for _, doc := range b.documents {
 		o, ok := b.dressed[doc]
 		if !ok || !same {
@@ -223,7 +223,7 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 				if before == nil {
 					before = r.objectsBefore(b.id)
 				}
-				if was := before[o.Key]; was != nil && reflect.DeepEqual(was, o) {
+				if was := before.find(o.Key); was != nil && reflect.DeepEqual(was, o) {
 					o = was
 				}
 			}
@@ -242,14 +242,40 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 	return &made
 }
 
-func (r *renderer) objectsBefore(id unitID) map[Key]*Object {
-	before := map[Key]*Object{}
+// objectsBefore finds what a build declared in the revision before.
+type objectsBefore struct {
+	list  []*Object
+	asked int
+	byKey map[Key]*Object // nil while few were asked for
+}
+
+// fewObjects are looked for one by one: a push changes few, and an index would cost a look at all.
+const fewObjects = 16
+
+func (r *renderer) objectsBefore(id unitID) *objectsBefore {
 	if old := r.previous[id]; old != nil {
-		for _, o := range old.Objects {
-			before[o.Key] = o
+		return &objectsBefore{list: old.Objects}
+	}
+	return &objectsBefore{}
+}
+
+// find is the object with a key, nil if there was none.
+func (b *objectsBefore) find(k Key) *Object {
+	if b.asked++; b.asked <= fewObjects {
+		for _, o := range slices.Backward(b.list) {
+			if o.Name == k.Name && o.Key == k {
+				return o
+			}
+		}
+		return nil
+	}
+	if b.byKey == nil {
+		b.byKey = make(map[Key]*Object, len(b.list))
+		for _, o := range b.list {
+			b.byKey[o.Key] = o
 		}
 	}
-	return before
+	return b.byKey[k]
 }
 
 // object makes a declared object of a document, nil if the agent does not apply it or it cannot be one.

@@ -89,24 +89,27 @@ var customResourceDefinition = kind{"apiextensions.k8s.io", "CustomResourceDefin
 func (a *assembly) run(objects []*manifest.Object) error {
 	a.now = make(map[*manifest.Object]*snapshot.Entry, len(objects))
 	a.commits = make(map[git.ID]*git.Commit)
-	keys := make(map[manifest.Key]*manifest.Object, len(objects))
+	keys := make(map[manifest.Key]bool) // of what is not as it was
 	var errs []error
-	for _, o := range objects {
-		if other, ok := keys[o.Key]; ok {
-			errs = append(errs, fmt.Errorf("%s is declared twice: in %s and in %s", o.Key, place(other), place(o)))
+	for i, o := range objects {
+		if i > 0 && objects[i-1].Key == o.Key { // they are sorted
+			errs = append(errs, fmt.Errorf("%s is declared twice: in %s and in %s", o.Key, place(objects[i-1]), place(o)))
 			continue
 		}
-		keys[o.Key] = o
+		if a.was[o] == nil {
+			keys[o.Key] = true
+		}
+		a.now[o] = nil
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
-	for o, e := range a.was {
-		if keys[e.Key] == nil {
+	for o := range a.was {
+		if _, stays := a.now[o]; !stays && !keys[o.Key] {
 			a.gone = append(a.gone, o.Key)
 		}
 	}
-	if err := a.retype(objects, keys); err != nil {
+	if err := a.retype(objects); err != nil {
 		return err
 	}
 	for _, o := range objects {
@@ -129,7 +132,7 @@ func place(o *manifest.Object) string {
 }
 
 // retype makes the types anew if a CRD came, went or changed, and says which kinds that concerns.
-func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*manifest.Object) error {
+func (a *assembly) retype(objects []*manifest.Object) error {
 	a.retyped = make(map[kind]bool)
 	crds := a.redefine()
 	for _, o := range objects {
@@ -146,7 +149,7 @@ func (a *assembly) retype(objects []*manifest.Object, keys map[manifest.Key]*man
 	}
 	if a.old != nil {
 		for _, old := range a.old.OfKind(customResourceDefinition.group, customResourceDefinition.kind) {
-			if keys[old.Key] == nil {
+			if slices.Contains(a.gone, old.Key) {
 				a.retyped[described(old.Content.Map())] = true
 			}
 		}
