@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/account"
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/breakglass"
 	"github.com/commitgate/commitgate/git"
@@ -43,15 +44,15 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 			g.users[u] = identity{agent: a, impersonated: true}
 		}
 		for _, u := range a.Users {
-			g.users[u] = identity{agent: a}
+			g.users[u] = identity{agent: a, sets: isApplicationSets(a, u)}
 		}
 	}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
 		maps.Copy(g.components, besideArgoCD(a))
-		for _, u := range applicationSetUsers(a) {
-			if id, ok := g.users[u]; !ok || id.agent == a { // another agent's stays that agent's
-				g.users[u] = identity{agent: a, sets: true}
+		for _, u := range agent.Companions(a.Users) {
+			if _, listed := g.users[u]; !listed {
+				g.users[u] = identity{agent: a, companion: true, sets: isApplicationSets(a, u)}
 			}
 		}
 	}

@@ -8,35 +8,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
-// The ends of the names of Argo CD's service accounts. What stands before them is the name of the installation.
-const (
-	applicationController    = "application-controller"
-	applicationSetController = "applicationset-controller"
-)
-
-// applicationSetUsers are the users of an agent's applicationset-controller: those that the configuration lists, and otherwise those beside its
-// application-controllers.
-func applicationSetUsers(a *v1alpha1.Agent) []string {
-	if a.Preset != v1alpha1.PresetArgoCD {
-		return nil
-	}
-	var listed, beside []string
-	for _, u := range a.Users {
-		if installation, ok := strings.CutSuffix(u, applicationSetController); ok {
-			listed = append(listed, u)
-		} else if installation, ok = strings.CutSuffix(u, applicationController); ok && strings.HasPrefix(u, "system:serviceaccount:") {
-			beside = append(beside, installation+applicationSetController)
-		}
-	}
-	if listed != nil {
-		return listed
-	}
-	return beside
+// isApplicationSets tells whether a user of an agent is its applicationset-controller.
+func isApplicationSets(a *v1alpha1.Agent, user string) bool {
+	return a.Preset == v1alpha1.PresetArgoCD && strings.HasSuffix(user, agent.ApplicationSetController)
 }
 
 // applicationSets judges Argo CD's applicationset-controller. It makes the Applications that ApplicationSets generate, as they are

@@ -3,6 +3,7 @@ package admit
 import (
 	"strings"
 
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 )
 
@@ -25,7 +26,7 @@ func argoCDNotes(component string) map[string][]string {
 func besideArgoCD(a *v1alpha1.Agent) map[string]string {
 	users := map[string]string{}
 	for _, u := range a.Users {
-		installation, ok := strings.CutSuffix(u, applicationController)
+		installation, ok := strings.CutSuffix(u, agent.ApplicationController)
 		if a.Preset != v1alpha1.PresetArgoCD || !ok || !strings.HasPrefix(u, "system:serviceaccount:") {
 			continue
 		}

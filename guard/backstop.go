@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/commitgate/commitgate/admit"
+	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 )
 
@@ -76,7 +77,7 @@ func identities(gate v1alpha1.GateSpec) (users, groups []string) {
 		users = append(users, gate.ServiceAccount)
 	}
 	for _, a := range gate.Agents {
-		users = append(users, a.Users...)
+		users = slices.Concat(users, a.Users, agent.Companions(a.Users))
 	}
 	for _, e := range gate.Exemptions {
 		users, groups = append(users, e.Users...), append(groups, e.Groups...)
