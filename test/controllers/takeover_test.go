@@ -1,11 +1,15 @@
 package controllers
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/fluxcd/pkg/ssa/jsondiff"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/test/cluster"
@@ -303,5 +307,59 @@ func TestFluxHeedsItsAnnotations(t *testing.T) {
 	}
 	if have := ci.get("deployment/web={.spec.selector.matchLabels.app}"); have != "again" {
 		t.Errorf("the deployment selects %s", have)
+	}
+}
+
+// TestHelmControllerCorrectsDrift: with drift detection, helm-controller sends the difference between what is live and what its release says as a JSON patch.
+func TestHelmControllerCorrectsDrift(t *testing.T) {
+	g := start(t, cluster.Config{}, withPipeline)
+	ci := g.person("ci")
+	drifted := strings.Replace(web, "replicas: 1", "replicas: 4", 1)
+	drifted = strings.NewReplacer("web:1", "web:0", "value: b", "value: z").Replace(drifted)
+	all := shopNamespace + "\n---\n" + drifted
+	g.publish(declared{documents: all, agent: "ci", lastApplied: true})
+	for _, documents := range []string{shopNamespace, drifted} {
+		if _, err := g.cluster.Kubectl(t.Context(), ci.kubeconfig, documents, "apply", "-f", "-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.expectNoRefusals("what it was")
+	g.publish(declared{documents: shopNamespace + "\n---\n" + web})
+	g.forget()
+
+	user, err := g.cluster.User(agentUser, "system:masters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(user, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := objectsOf(t, web)[0]
+	release.SetLabels(labels)
+	diff, err := jsondiff.Unstructured(t.Context(), c, release, jsondiff.FieldOwner("helm-controller"), jsondiff.Rationalize(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff.Type != jsondiff.DiffTypeUpdate || len(diff.Patch) < 3 {
+		t.Fatalf("%s: %v", diff.Type, diff.Patch)
+	}
+	send := func(patch any) error {
+		b, err := json.Marshal(patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Patch(t.Context(), release.DeepCopy(), client.RawPatch(types.JSONPatchType, b), client.FieldOwner("helm-controller"))
+	}
+	if err := send(diff.Patch[:len(diff.Patch)-1]); err == nil || !strings.Contains(err.Error(), "FieldsDiffer") {
+		t.Errorf("a part of the difference: %v", err)
+	}
+	g.refusals()
+	if err := send(diff.Patch); err != nil {
+		t.Errorf("the difference: %v", err)
+	}
+	g.expectNoRefusals("the correction")
+	if have := ci.get("deployment/web={.spec.replicas} {.spec.template.spec.containers[0].image} {.spec.template.spec.containers[0].env[1].value}"); have != "1 registry.example/web:1 b" {
+		t.Errorf("the deployment is %s", have)
 	}
 }
