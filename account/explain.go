@@ -100,14 +100,14 @@ func (w *walk) value(v any, n spot, old, mutated any) {
 		}
 		w.differs(v, n, old, mutated)
 	case expectMap:
-		if m, ok := v.(map[string]any); ok {
-			w.whole(v, n, old, mutated, func() { w.fieldsOf(m, n, old, mutated) })
+		if _, ok := v.(map[string]any); ok {
+			w.whole(v, n, old, mutated)
 			return
 		}
 		w.differs(v, n, old, mutated)
 	case expectList:
-		if l, ok := v.([]any); ok {
-			w.whole(v, n, old, mutated, func() { w.items(l, n, old, mutated) })
+		if _, ok := v.([]any); ok {
+			w.whole(v, n, old, mutated)
 			return
 		}
 		w.differs(v, n, old, mutated)
@@ -150,9 +150,9 @@ func (w *walk) unexpected(v any, n spot, old, mutated any) {
 
 // whole walks a map or list. If it belongs to one owner as a whole and is not what was expected, it is still explained if
 // somebody else made it: it is the old one and Git says nothing in it, or it is what this cluster's admission made.
-func (w *walk) whole(v any, n spot, old, mutated any, walk func()) {
+func (w *walk) whole(v any, n spot, old, mutated any) {
 	if w.rigid > 0 || n.kind == expectMap && !n.shape().atomic || n.kind == expectList && n.shape().separate() {
-		walk()
+		w.inside(v, n, old, mutated)
 		return
 	}
 	unexplained, missing, fields := len(w.result.Unexplained), len(w.result.Missing), 0
@@ -161,7 +161,7 @@ func (w *walk) whole(v any, n spot, old, mutated any, walk func()) {
 		fields = len(*w.fields)
 	}
 	w.rigid++
-	walk()
+	w.inside(v, n, old, mutated)
 	w.rigid--
 	if len(w.result.Unexplained) == unexplained && len(w.result.Missing) == missing {
 		return
@@ -179,6 +179,16 @@ func (w *walk) whole(v any, n spot, old, mutated any, walk func()) {
 		*w.fields = (*w.fields)[:fields]
 	}
 	w.everything(v, why)
+}
+
+// inside explains the fields of a map, or the items of a list.
+func (w *walk) inside(v any, n spot, old, mutated any) {
+	switch v := v.(type) {
+	case map[string]any:
+		w.fieldsOf(v, n, old, mutated)
+	case []any:
+		w.items(v, n, old, mutated)
+	}
 }
 
 // inherited is the reason of a value that is as a whole that of the old object or of the dry-run.
