@@ -101,6 +101,10 @@ func playFleet(t *testing.T, l *lab.Lab) {
 	gone(t, l, "fleet-plain", "configmap/settings")
 	gone(t, l, "fleet-plain", "secret/sh.helm.release.v1.shop-fleet-simple.v1")
 	gone(t, l, "fleet-local", "bundle/shop-fleet-simple")
+	for _, bundle := range []string{"shop-fleet-plain", "shop-fleet-simple"} { // the garbage collector takes the values along
+		gone(t, l, "fleet-local", "secret/"+bundle)
+		gone(t, l, "cluster-fleet-local-local-1a3d67d0a899", "secret/"+bundle)
+	}
 }
 
 // drift changes a Service while no gate is asked about its namespace.
