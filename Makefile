@@ -30,6 +30,10 @@ fluxvalues: # Flux's own code for values and variables, which tests compare with
 helm: # for the tests of a pipeline
 	@test/helm/build.sh
 
+.PHONY: agents
+agents: ## sync agents themselves, for the tests that run them, into bin/ (many minutes the first time)
+	@test/agents/build.sh
+
 .PHONY: demo
 demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=--once ends by itself
 	@go run ./test/demo $(ARGS)

@@ -49,6 +49,23 @@ const interval = time.Hour
 // scanInterval is short enough that whoever looks at the web view sees it follow.
 const scanInterval = 15 * time.Second
 
+// Guard puts a gate in front of a lab that was started without one. The configuration is that of the caller.
+func (l *Lab) Guard(ctx context.Context, configuration []byte) error {
+	if err := os.WriteFile(l.gateConfig(), configuration, 0o600); err != nil {
+		return err
+	}
+	if err := l.startGate(ctx, Config{}); err != nil {
+		return err
+	}
+	if err := l.showConfiguration(ctx); err != nil {
+		return err
+	}
+	return l.register(ctx)
+}
+
+// gateConfig is the gate's configuration file.
+func (l *Lab) gateConfig() string { return filepath.Join(l.Dir, "gate.yaml") }
+
 func (l *Lab) startGate(ctx context.Context, wanted Config) error {
 	began, program := time.Now(), wanted.Commitgate
 	if program == "" {
@@ -58,12 +75,8 @@ func (l *Lab) startGate(ctx context.Context, wanted Config) error {
 		}
 		program = filepath.Join(root, "bin", "commitgate")
 	}
-	config := filepath.Join(l.Dir, "gate.yaml")
-	if err := l.writeConfig(config); err != nil {
-		return err
-	}
 	g := &Gate{
-		Program: program, Config: config, Data: filepath.Join(l.Dir, "gate"),
+		Program: program, Config: l.gateConfig(), Data: filepath.Join(l.Dir, "gate"),
 		kubeconfig: l.GateConfig, log: filepath.Join(l.Dir, "commitgate.log"),
 	}
 	var err error
@@ -95,12 +108,12 @@ func (l *Lab) startGate(ctx context.Context, wanted Config) error {
 	if err := g.Start(ctx); err != nil {
 		return err
 	}
-	l.progress("gate", fmt.Sprintf("commitgate serve --config %s", config), time.Since(began))
+	l.progress("gate", fmt.Sprintf("commitgate serve --config %s", g.Config), time.Since(began))
 	return nil
 }
 
 // writeConfig fills in the configuration file of the seed.
-func (l *Lab) writeConfig(file string) error {
+func (l *Lab) writeConfig(context.Context) error {
 	indent := func(n int, text string) string {
 		space := strings.Repeat(" ", n)
 		return space + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+space)
@@ -118,7 +131,7 @@ func (l *Lab) writeConfig(file string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, out.Bytes(), 0o600)
+	return os.WriteFile(l.gateConfig(), out.Bytes(), 0o600)
 }
 
 func freeAddress() (string, error) {

@@ -58,7 +58,7 @@ type Config struct {
 	Callers bool
 	// Probes is the probe address of the gate; a free one of the loopback interface if it is empty.
 	Probes string
-	// WithoutGate starts everything but a gate: the caller installs one.
+	// WithoutGate starts everything but a gate: the caller installs one, or calls Guard.
 	WithoutGate bool
 	// Agents also has helm-controller apply the release web of charts/release, Argo CD the Application billing and the ApplicationSet regions, and Config Sync the folder apps/synced.
 	Agents bool
@@ -139,12 +139,12 @@ func Start(ctx context.Context, config Config) (*Lab, error) {
 		}
 	}
 	startGate := func(ctx context.Context) error { return l.startGate(ctx, config) }
-	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, startGate, l.showConfiguration, l.register}
+	parts := []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap, l.writeConfig, startGate, l.showConfiguration, l.register}
 	switch {
 	case config.WithoutGate:
 		parts = []func(context.Context) error{l.startCluster, l.startForge, l.bootstrap}
 	case config.WithoutCluster:
-		parts = []func(context.Context) error{l.startForge, startGate}
+		parts = []func(context.Context) error{l.startForge, l.writeConfig, startGate}
 	}
 	for _, part := range parts {
 		if err := part(ctx); err != nil {

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,11 +18,10 @@ func TestConfigurationIsValid(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	file := filepath.Join(l.Dir, "gate.yaml")
-	if err := l.writeConfig(file); err != nil {
+	if err := l.writeConfig(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	config, err := v1alpha1.Load(file)
+	config, err := v1alpha1.Load(l.gateConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

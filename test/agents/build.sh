@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Builds sync agents themselves into bin/, with the kinds that they serve, from the modules that go.mod in the folders beside this script names and
+# go.sum pins. The first time takes minutes; with nothing changed it takes none.
+set -euo pipefail
+cd "$(dirname "$0")"
+mkdir -p ../../bin
+bin=$(cd ../../bin && pwd)
+
+stamp=$bin/.agents
+key=$(cat build.sh ./*/go.mod ./*/go.sum | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
+
+echo "sync agents: Flux, into bin/ (minutes the first time)" >&2
+rm -rf "$bin/flux"
+mkdir "$bin/flux"
+cd flux
+for controller in kustomize-controller source-controller; do
+	module=github.com/fluxcd/$controller
+	go build -ldflags '-s -w' -o "$bin/$controller" "$module"
+	install -m 644 "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/bases/*.yaml "$bin/flux/"
+done
+echo "$key" >"$stamp"
