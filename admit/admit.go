@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/commitgate/commitgate/account"
@@ -49,10 +48,13 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 	}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
-		maps.Copy(g.components, besideArgoCD(a))
-		for _, u := range agent.Companions(a.Users) {
-			if _, listed := g.users[u]; !listed {
-				g.users[u] = identity{agent: a, companion: true, sets: isApplicationSets(a, u)}
+		for u, component := range agent.Companions(a.Preset, a.Users) {
+			switch _, listed := g.users[u]; {
+			case listed:
+			case component == agent.ApplicationSetController:
+				g.users[u] = identity{agent: a, sets: true}
+			default:
+				g.components[u] = component
 			}
 		}
 	}
@@ -137,7 +139,7 @@ func steps() []step {
 		{"paths to the agent's identity", (*judgement).guardIdentity},
 		{"ready", (*judgement).ready},
 		{"Argo CD's ApplicationSets", (*judgement).applicationSets},
-		{"Argo CD's notes to itself", (*judgement).noted},
+		{"notes of an agent's other programs", (*judgement).noted},
 		{"agent's bookkeeping", (*judgement).bookkeeping},
 		{"agent: declared and faithful", (*judgement).fromGit},
 		{"controllers: derived from declared", (*judgement).derived},

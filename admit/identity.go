@@ -25,7 +25,6 @@ const (
 type identity struct {
 	agent        *v1alpha1.Agent
 	impersonated bool // the agent is configured to act as this user
-	companion    bool // it is not listed, but belongs to the installation of one that is
 	sets         bool // it is Argo CD's applicationset-controller, and no more
 }
 
@@ -45,7 +44,7 @@ func (g *Gate) identify(u User) (identity, *Decision) {
 	}
 	if pod := u.claim(claimPod); pod != "" && len(id.agent.Pods) > 0 {
 		ns, name, _ := u.serviceAccount()
-		if (id.companion || id.sets) && strings.HasPrefix(pod, name+"-") {
+		if id.sets && strings.HasPrefix(pod, name+"-") {
 			return id, nil // the Deployment is named as its account
 		}
 		if !slices.ContainsFunc(id.agent.Pods, func(p string) bool { return matches(p, ns+"/"+pod) }) {

@@ -3,39 +3,47 @@ package agent
 import (
 	"slices"
 	"strings"
-)
 
-// fluxControllers are the names of the service accounts of Flux's controllers (fluxcd/flux2 manifests/bases). The first two apply.
-func fluxControllers() []string {
-	return []string{"kustomize-controller", "helm-controller", "source-controller", "notification-controller", "image-reflector-controller", "image-automation-controller", "source-watcher"}
-}
+	"github.com/commitgate/commitgate/api/v1alpha1"
+)
 
 // The ends of the names of Argo CD's service accounts. What stands before them is the name of the installation.
 const (
-	ApplicationController    = "application-controller"
-	ApplicationSetController = "applicationset-controller"
+	ApplicationController         = "application-controller"
+	ApplicationSetController      = "applicationset-controller"
+	ArgoCDServer                  = "server"
+	ArgoCDNotificationsController = "notifications-controller"
 )
 
-// Companions are the users of the other programs of an installation whose applying programs are among users: of Flux the controllers in the same namespace,
-// which keep the status of its own kinds and without which nothing is ever applied, of Argo CD the applicationset-controller. The names are
-// sorted; those in users are left out.
-func Companions(users []string) []string {
-	var out []string
+// fluxCompanions are the service accounts of those of Flux's controllers that apply nothing (fluxcd/flux2, manifests/bases).
+func fluxCompanions() []string {
+	return []string{"source-controller", "notification-controller", "image-reflector-controller", "image-automation-controller", "source-watcher"}
+}
+
+// IsFluxCompanion tells whether a component is one of Flux's controllers that apply nothing.
+func IsFluxCompanion(component string) bool { return slices.Contains(fluxCompanions(), component) }
+
+// Companions are the users of the other programs of an agent's installation, with what they are: those beside the users that apply. They keep the status
+// of the agent's own kinds, without which nothing is ever applied, and leave notes on them.
+func Companions(preset v1alpha1.Preset, users []string) map[string]string {
+	out := map[string]string{}
 	for _, user := range users {
-		name, ok := strings.CutPrefix(user, "system:serviceaccount:")
-		if !ok {
+		if !strings.HasPrefix(user, "system:serviceaccount:") {
 			continue
 		}
-		namespace, account, _ := strings.Cut(name, ":")
-		if slices.Contains(fluxControllers()[:2], account) {
-			for _, controller := range fluxControllers() {
-				out = append(out, "system:serviceaccount:"+namespace+":"+controller)
+		switch end := user[strings.LastIndex(user, ":")+1:]; {
+		case preset == v1alpha1.PresetFlux && (end == "kustomize-controller" || end == "helm-controller"):
+			for _, component := range fluxCompanions() {
+				out[strings.TrimSuffix(user, end)+component] = component
+			}
+		case preset == v1alpha1.PresetArgoCD && strings.HasSuffix(end, ApplicationController):
+			for _, component := range []string{ApplicationSetController, ArgoCDServer, ArgoCDNotificationsController} {
+				out[strings.TrimSuffix(user, ApplicationController)+component] = component
 			}
 		}
-		if installation, ok := strings.CutSuffix(user, ApplicationController); ok {
-			out = append(out, installation+ApplicationSetController)
-		}
 	}
-	slices.Sort(out)
-	return slices.DeleteFunc(slices.Compact(out), func(user string) bool { return slices.Contains(users, user) })
+	for _, user := range users {
+		delete(out, user)
+	}
+	return out
 }

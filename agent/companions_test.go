@@ -1,30 +1,34 @@
 package agent
 
 import (
+	"maps"
 	"slices"
 	"testing"
+
+	"github.com/commitgate/commitgate/api/v1alpha1"
 )
 
 func TestCompanionsStandBesideTheProgramsThatApply(t *testing.T) {
-	for name, test := range map[string]struct{ users, want []string }{
-		"Flux, by the one that applies": {
-			users: []string{"system:serviceaccount:flux-system:kustomize-controller"},
-			want: []string{
-				"system:serviceaccount:flux-system:helm-controller", "system:serviceaccount:flux-system:image-automation-controller", "system:serviceaccount:flux-system:image-reflector-controller",
-				"system:serviceaccount:flux-system:notification-controller", "system:serviceaccount:flux-system:source-controller", "system:serviceaccount:flux-system:source-watcher",
-			},
-		},
-		"Argo CD, whatever the installation is called": {
-			users: []string{"system:serviceaccount:cd:prod-argocd-application-controller"},
-			want:  []string{"system:serviceaccount:cd:prod-argocd-applicationset-controller"},
-		},
-		"all are listed":                    {users: []string{"system:serviceaccount:argocd:argocd-application-controller", "system:serviceaccount:argocd:argocd-applicationset-controller"}},
-		"source-controller applies nothing": {users: []string{"system:serviceaccount:flux-system:source-controller"}},
-		"a person who is called so":         {users: []string{"kustomize-controller", "application-controller"}},
-		"a runner":                          {users: []string{"system:serviceaccount:ci:runner"}},
+	flux := []string{
+		"system:serviceaccount:flux-system:image-automation-controller", "system:serviceaccount:flux-system:image-reflector-controller", "system:serviceaccount:flux-system:notification-controller",
+		"system:serviceaccount:flux-system:source-controller", "system:serviceaccount:flux-system:source-watcher",
+	}
+	for name, test := range map[string]struct {
+		preset      v1alpha1.Preset
+		users, want []string
+	}{
+		"Flux, by the one that applies":      {v1alpha1.PresetFlux, []string{"system:serviceaccount:flux-system:kustomize-controller"}, flux},
+		"Flux, by both that apply":           {v1alpha1.PresetFlux, []string{"system:serviceaccount:flux-system:kustomize-controller", "system:serviceaccount:flux-system:helm-controller"}, flux},
+		"what is listed is an agent as such": {v1alpha1.PresetFlux, append([]string{"system:serviceaccount:flux-system:kustomize-controller"}, flux...), nil},
+		"Argo CD, whatever the installation is called": {v1alpha1.PresetArgoCD, []string{"system:serviceaccount:cd:prod-argocd-application-controller"}, []string{
+			"system:serviceaccount:cd:prod-argocd-applicationset-controller", "system:serviceaccount:cd:prod-argocd-notifications-controller", "system:serviceaccount:cd:prod-argocd-server",
+		}},
+		"source-controller applies nothing": {v1alpha1.PresetFlux, []string{"system:serviceaccount:flux-system:source-controller"}, nil},
+		"a person who is called so":         {v1alpha1.PresetFlux, []string{"kustomize-controller"}, nil},
+		"a runner that is called so":        {v1alpha1.PresetPipeline, []string{"system:serviceaccount:ci:kustomize-controller", "system:serviceaccount:ci:application-controller"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := Companions(test.users); !slices.Equal(got, test.want) {
+			if got := slices.Sorted(maps.Keys(Companions(test.preset, test.users))); !slices.Equal(got, test.want) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})

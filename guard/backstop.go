@@ -3,6 +3,7 @@ package guard
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -77,7 +78,7 @@ func identities(gate v1alpha1.GateSpec) (users, groups []string) {
 		users = append(users, gate.ServiceAccount)
 	}
 	for _, a := range gate.Agents {
-		users = slices.Concat(users, a.Users, agent.Companions(a.Users))
+		users = slices.Concat(users, a.Users, slices.Collect(maps.Keys(agent.Companions(a.Preset, a.Users))))
 	}
 	for _, e := range gate.Exemptions {
 		users, groups = append(users, e.Users...), append(groups, e.Groups...)
