@@ -1,27 +1,14 @@
 package agents
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
-
-	"github.com/commitgate/commitgate/api/v1alpha1"
-	"github.com/commitgate/commitgate/test/cluster"
-	"github.com/commitgate/commitgate/test/forge"
 	"github.com/commitgate/commitgate/test/lab"
 )
-
-func TestMain(m *testing.M) { os.Exit(cluster.Isolated(m.Run)) }
 
 const team = "system:serviceaccount:flux-system:team-reconciler" // what Flux impersonates for one Kustomization
 
@@ -30,7 +17,11 @@ const team = "system:serviceaccount:flux-system:team-reconciler" // what Flux im
 func TestFluxItself(t *testing.T) {
 	f := startFlux(t)
 	f.drift()
-	f.guard()
+	f.guard(`  agents:
+  - {name: flux, preset: Flux, users: ["system:serviceaccount:flux-system:kustomize-controller"], impersonates: ["` + team + `"]}
+  roots:
+  - {repository: infra, path: clusters/main, agent: flux}
+`)
 	f.start("kustomize-controller") // finds the drift, and puts it right
 	f.becomes("shop", "deployment/cart", "{.spec.template.spec.containers[0].image} {.spec.minReadySeconds} {.metadata.labels.mine}", "registry.example/cart:7  ")
 	f.becomes("shop", "poddisruptionbudget/cart", "{.spec.maxUnavailable}", "1")
@@ -86,66 +77,32 @@ func TestFluxItself(t *testing.T) {
 	}
 }
 
-// flux is a lab whose agent is Flux itself.
+// flux is a stage whose agent is Flux itself.
 type flux struct {
-	*lab.Lab
-	t           *testing.T
-	storage     string // address of source-controller's artifacts
-	processes   map[string]*cluster.Process
-	kubeconfigs map[string]string // by controller
+	*stage
 }
 
 func startFlux(t *testing.T) *flux {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("starts a control plane: not with -short")
-	}
-	root, err := cluster.ModuleRoot()
-	check(t, err)
-	if _, err := os.Stat(filepath.Join(root, "bin", "kustomize-controller")); err != nil {
-		t.Skip("Flux is not built: make agents")
-	}
-	l, err := lab.Start(t.Context(), lab.Config{Dir: t.TempDir(), WithoutGate: true})
-	if errors.Is(err, cluster.ErrNotBuilt) && os.Getenv("CI") == "" {
-		t.Skip(err)
-	}
-	check(t, err)
-	f := &flux{Lab: l, t: t, storage: freeAddress(t), processes: map[string]*cluster.Process{}, kubeconfigs: map[string]string{}}
-	t.Cleanup(f.stop)
-
-	files := map[string]string{"clusters/main/flux-system/gotk-components.yaml": f.components(root)}
-	check(t, filepath.WalkDir("testdata/flux", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		name, _ := filepath.Rel("testdata/flux", path)
-		files[name] = strings.ReplaceAll(string(text), "$URL", l.Repository.URL())
-		return err
-	}))
-	_, err = l.Repository.Publish(t.Context(), l.Alice, "Flux and what it applies", files)
-	check(t, err)
-	// What `flux bootstrap` does: the controllers' own objects, then the two that point them at Git.
-	for _, file := range []string{"gotk-components.yaml", "gotk-sync.yaml"} {
-		check(t, l.Eventually(t.Context(), func(ctx context.Context) error {
-			_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, files["clusters/main/flux-system/"+file], "apply", "--server-side", "--field-manager=flux", "--force-conflicts", "--filename=-")
-			return err
-		}))
-	}
-	f.start("source-controller", "--storage-path="+t.TempDir(), "--storage-addr="+f.storage, "--storage-adv-addr="+f.storage)
+	const system = "clusters/main/flux-system/"
+	f := &flux{start(t, "flux", []string{"source-controller", "kustomize-controller"}, map[string]string{system + "gotk-components.yaml": components(t)})}
+	f.bootstrap("flux", system+"gotk-components.yaml", system+"gotk-sync.yaml") // what `flux bootstrap` does
+	storage := freeAddress(t)
+	f.start("source-controller", "--storage-path="+t.TempDir(), "--storage-addr="+storage, "--storage-adv-addr="+storage)
 	f.start("kustomize-controller")
 	f.applied("")
 	return f
 }
 
 // components is what a bootstrap generates: the kinds, the accounts and their rights.
-func (f *flux) components(root string) string {
-	crds, err := filepath.Glob(filepath.Join(root, "bin", "flux", "*.yaml"))
-	check(f.t, err)
+func components(t *testing.T) string {
+	t.Helper()
+	crds, err := filepath.Glob(filepath.Join(bin(t, "flux"), "*.yaml"))
+	check(t, err)
 	parts := []string{"apiVersion: v1\nkind: Namespace\nmetadata: {name: flux-system}\n"}
 	for _, crd := range crds {
 		text, err := os.ReadFile(crd)
-		check(f.t, err)
+		check(t, err)
 		parts = append(parts, strings.TrimPrefix(string(text), "---\n"))
 	}
 	for _, name := range []string{"source-controller", "kustomize-controller"} {
@@ -162,42 +119,10 @@ subjects: [{kind: ServiceAccount, name: %[1]s, namespace: flux-system}]
 // start runs one of Flux's controllers with its own account.
 func (f *flux) start(controller string, args ...string) {
 	f.t.Helper()
-	root, err := cluster.ModuleRoot()
-	check(f.t, err)
-	if f.kubeconfigs[controller] == "" { // the gate lets nobody make a second token for the agent
-		account, err := f.Cluster.ServiceAccount(f.t.Context(), "flux-system", controller, "")
-		check(f.t, err)
-		f.kubeconfigs[controller], err = f.Cluster.Kubeconfig(controller, account)
-		check(f.t, err)
-	}
-	args = append([]string{
-		"KUBECONFIG=" + f.kubeconfigs[controller], "RUNTIME_NAMESPACE=flux-system", "HOME=" + f.t.TempDir(), filepath.Join(root, "bin", controller),
+	f.run(controller, "flux-system", controller, []string{"RUNTIME_NAMESPACE=flux-system"}, append([]string{
 		"--metrics-addr=" + freeAddress(f.t), "--health-addr=" + freeAddress(f.t), "--requeue-dependency=1s", "--events-addr=",
-	}, args...)
-	p, err := cluster.Run(filepath.Join(f.Dir, controller+".log"), "/usr/bin/env", args...)
-	check(f.t, err)
-	f.processes[controller] = p
+	}, args...))
 }
-
-func (f *flux) stop() {
-	for name, p := range f.processes {
-		if err := p.Kill(); err != nil {
-			f.t.Error(err)
-		}
-		if log, err := os.ReadFile(p.Log()); f.t.Failed() {
-			f.t.Logf("%s (%v):\n%s", name, err, tail(log))
-		}
-	}
-	if f.Gate != nil && f.t.Failed() {
-		log, err := os.ReadFile(f.Gate.Log())
-		f.t.Logf("the gate (%v):\n%s", err, tail(log))
-	}
-	if err := f.Stop(); err != nil {
-		f.t.Error(err)
-	}
-}
-
-func tail(log []byte) []byte { return log[max(0, len(log)-20_000):] }
 
 // drift is what people did to Flux's objects while there was no gate, and Flux did not look.
 func (f *flux) drift() {
@@ -220,53 +145,6 @@ func (f *flux) drift() {
 	check(f.t, err)
 }
 
-// guard puts the gate in front, enforcing everything.
-func (f *flux) guard() {
-	f.t.Helper()
-	repository := v1alpha1.TrustedRepository{ObjectMeta: metav1.ObjectMeta{Name: "infra"}, Spec: v1alpha1.TrustedRepositorySpec{
-		URL: f.Repository.URL(), Branch: forge.Branch, Anchor: v1alpha1.Anchor{Commit: string(f.Anchor)}, Signers: []v1alpha1.Signer{f.Alice.Signer(), f.Bob.Signer()},
-	}}
-	repository.APIVersion, repository.Kind = "commitgate.dev/v1alpha1", "TrustedRepository"
-	trusted, err := yaml.Marshal(repository)
-	check(f.t, err)
-	const gate = `---
-apiVersion: commitgate.dev/v1alpha1
-kind: Gate
-metadata: {name: production}
-spec:
-  cluster: production
-  mode: Enforce
-  scope: Everything
-  serviceAccount: system:serviceaccount:commitgate:commitgate
-  agents:
-  - {name: flux, preset: Flux, users: ["system:serviceaccount:flux-system:kustomize-controller"], impersonates: ["` + team + `"]}
-  roots:
-  - {repository: infra, path: clusters/main, agent: flux}
-`
-	check(f.t, f.Guard(f.t.Context(), append(trusted, gate...)))
-}
-
-func replace(old, new string) func(string) string {
-	return func(s string) string { return strings.Replace(s, old, new, 1) }
-}
-
-// commit has Bob change files.
-func (f *flux) commit(message string, changes map[string]func(string) string) {
-	f.t.Helper()
-	files := map[string]string{}
-	for path, change := range changes {
-		before, err := f.Repository.Read(path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.t.Fatal(err)
-		}
-		if files[path] = change(before); files[path] == before {
-			f.t.Fatalf("%s: %s changes nothing", message, path)
-		}
-	}
-	_, err := f.Repository.Publish(f.t.Context(), f.Bob, message, files)
-	check(f.t, err)
-}
-
 // applied waits until every Kustomization has applied what the branch says, and then asks the gate whether it refused anything on the way.
 func (f *flux) applied(what string) {
 	f.t.Helper()
@@ -284,65 +162,4 @@ func (f *flux) applied(what string) {
 		return nil
 	})
 	f.expectNoRefusals(what)
-}
-
-func (f *flux) expectNoRefusals(what string) {
-	f.t.Helper()
-	if f.Gate == nil {
-		return
-	}
-	for _, outcome := range []string{"deny", "error"} {
-		out, status, err := f.Gate.Run(f.t.Context(), "audit", "log", f.Gate.AuditLog(), "--outcome="+outcome)
-		if err != nil || status != 1 { // nothing was found
-			f.t.Errorf("%s: %s: %v, exit status %d\n%s", what, outcome, err, status, out)
-		}
-	}
-}
-
-// get asks the cluster as an administrator, "" if there is no such thing.
-func (f *flux) get(namespace, object, jsonpath string) string {
-	f.t.Helper()
-	out, err := f.Cluster.Kubectl(f.t.Context(), f.AdminConfig, "", "get", "--ignore-not-found", "--namespace="+namespace, object, "--output=jsonpath="+jsonpath)
-	check(f.t, err)
-	return out
-}
-
-func (f *flux) becomes(namespace, object, jsonpath, want string) {
-	f.t.Helper()
-	f.eventually(object, func() error {
-		if got := f.get(namespace, object, jsonpath); got != want {
-			return fmt.Errorf("%s is %q, want %q", jsonpath, got, want)
-		}
-		return nil
-	})
-}
-
-// eventually tries until it succeeds. It has a bound so that a defect ends a test rather than hangs it.
-func (f *flux) eventually(what string, try func() error) {
-	f.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			f.expectNoRefusals(what)
-			f.t.Fatalf("%s: %v", what, err)
-		}
-	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	check(t, err)
-	check(t, l.Close())
-	return l.Addr().String()
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
