@@ -7,16 +7,19 @@ mkdir -p ../../bin
 bin=$(cd ../../bin && pwd)
 
 stamp=$bin/.agents
-key=$(cat build.sh ./*/go.mod ./*/go.sum | sha256sum | cut -d' ' -f1)
+key=$(cat build.sh ./*/go.mod ./*/go.sum ./argocd/*/main.go | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 
-echo "sync agents: Flux, into bin/ (minutes the first time)" >&2
-rm -rf "$bin/flux"
-mkdir "$bin/flux"
+echo "sync agents: Flux and Argo CD, into bin/ (many minutes the first time)" >&2
+rm -rf "$bin/flux" "$bin/argocd"
+mkdir "$bin/flux" "$bin/argocd"
 cd flux
 for controller in kustomize-controller source-controller; do
 	module=github.com/fluxcd/$controller
 	go build -ldflags '-s -w' -o "$bin/$controller" "$module"
 	install -m 644 "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/bases/*.yaml "$bin/flux/"
 done
+cd ../argocd
+go build -ldflags '-s -w' -o "$bin/" ./...
+install -m 644 "$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)"/manifests/crds/*-crd.yaml "$bin/argocd/"
 echo "$key" >"$stamp"
