@@ -335,7 +335,20 @@ spec:
 
 {{- define "commitgate.backstop" -}}
 {{- $users := list (include "commitgate.serviceAccount" .) -}}
-{{- range include "commitgate.agents" . | fromYamlArray }}{{ $users = concat $users .users }}{{ end -}}
+{{- range $agent := include "commitgate.agents" . | fromYamlArray }}
+{{- $users = concat $users $agent.users }}
+{{- range $user := $agent.users }}
+{{- if and (eq $agent.preset "Flux") (regexMatch "^system:serviceaccount:[^:]*:(kustomize|helm)-controller$" $user) }}
+{{- range list "source-controller" "notification-controller" "image-reflector-controller" "image-automation-controller" "source-watcher" }}
+{{- $users = append $users (regexReplaceAll "(kustomize|helm)-controller$" $user .) }}
+{{- end }}
+{{- else if and (eq $agent.preset "ArgoCD") (regexMatch "^system:serviceaccount:.*application-controller$" $user) }}
+{{- range list "applicationset-controller" "server" "notifications-controller" }}
+{{- $users = append $users (printf "%s%s" (trimSuffix "application-controller" $user) .) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
 {{- $groups := list -}}
 {{- range include "commitgate.exemptions" . | fromYamlArray }}{{ $users = concat $users (.users | default list) }}{{ $groups = concat $groups (.groups | default list) }}{{ end -}}
 # Who is neither a sync agent, nor a built-in controller, nor named by an exemption, changes nothing: also with every pod of the gate down, and its
