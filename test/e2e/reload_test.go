@@ -85,8 +85,8 @@ func TestReload(t *testing.T) {
 	for i, window := range []string{"7m", "8m", "9m"} {
 		if i == 0 {
 			reconfigure(t, l, "  mode: Enforce", "  mode: Enforce\n  window: 7m")
-		} else {
-			reconfigure(t, l, []string{"", "7m", "8m"}[i], window)
+		} else { // the whole line: a key may hold these two letters
+			reconfigure(t, l, "window: "+[]string{"", "7m", "8m"}[i]+"\n", "window: "+window+"\n")
 		}
 		logged(t, l, 3+i, taken)
 	}
