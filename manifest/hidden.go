@@ -91,8 +91,12 @@ type probing struct {
 	render trial
 	base   []*document // with the real values
 	trials int
-	until  time.Time // what is not found out by then is not
+	until  time.Time       // what is not found out by then is not
+	drawn  map[drawing]any // the others, which are the same in each trial until they are drawn anew: what decides is found by comparing trials
 }
+
+// drawing is one attempt at another value.
+type drawing struct{ value, attempt int }
 
 func isRefused(err error) bool {
 	var refused *refusedFile
@@ -124,12 +128,26 @@ func (p *probing) given(choice map[int]int) []any {
 		case !h.known:
 			out[i] = stranger
 		case chosen:
-			out[i] = anotherValue(h.value, attempt)
+			out[i] = p.draw(i, attempt)
 		default:
 			out[i] = h.value
 		}
 	}
 	return out
+}
+
+// draw is another value in the place of a known one.
+func (p *probing) draw(i, attempt int) any {
+	d := drawing{i, attempt}
+	v, ok := p.drawn[d]
+	if !ok {
+		if p.drawn == nil {
+			p.drawn = map[drawing]any{}
+		}
+		v = anotherValue(p.values[i].value, attempt)
+		p.drawn[d] = v
+	}
+	return v
 }
 
 // strangers are the real values, with others in the place of those that nobody knows.
@@ -207,6 +225,7 @@ func (p *probing) findSealed() (differences, error) {
 	const wanted, attempts = 2, 8 // others of a small number may by chance be such that they decide
 	for n, attempt := 0, 1; n < wanted; attempt++ {
 		more, err := p.try(p.given(choice))
+		p.drawn = nil
 		switch {
 		case err == nil:
 			found.add(more)
