@@ -102,7 +102,9 @@ func TestArgoCDsOptions(t *testing.T) {
 
 // attackAsArgoCD does in the manner of the options what Git does not say.
 func attackAsArgoCD(t *testing.T, l *lab.Lab, sync func(*testing.T, string, map[string]string)) {
-	sync(t, "again", map[string]string{"apps/payments/role.yaml": role("reader", "get"), "apps/payments/binding.yaml": roleBinding("reader", "devs")})
+	// Another content than before: the gate fetches for it, and does not go by the commit that dropped the role.
+	const verbs = "get, watch"
+	sync(t, "again", map[string]string{"apps/payments/role.yaml": role("reader", verbs), "apps/payments/binding.yaml": roleBinding("reader", "devs")})
 	patch := func(object, patch string) []string {
 		return []string{"patch", object, "--namespace=payments", "--type=json", "--patch=" + patch}
 	}
@@ -116,7 +118,7 @@ func attackAsArgoCD(t *testing.T, l *lab.Lab, sync func(*testing.T, string, map[
 		"a binding of the declared role": {args: []string{"delete", "rolebinding/reader", "--namespace=payments"}, words: "StillDeclared"},
 		"a hook of its own":              {stdin: hookOf("name: mine, namespace: payments", "Sync", "HookSucceeded"), args: []string{"create", "-f", "-"}, words: "NotDeclared"},
 		"another content of a hook":      {stdin: strings.Replace(hookOf("name: last, namespace: payments", "PostDelete", "HookSucceeded"), "a: b", "a: c", 1), args: []string{"create", "-f", "-"}, words: "FieldsDiffer"},
-		"a replacement by force":         {stdin: role("reader", "get"), args: []string{"replace", "--force", "-f", "-"}, words: "StillDeclared"},
+		"a replacement by force":         {stdin: role("reader", verbs), args: []string{"replace", "--force", "-f", "-"}, words: "StillDeclared"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := l.Cluster.Kubectl(t.Context(), l.ArgoCDConfig, attack.stdin, attack.args...)
