@@ -38,9 +38,13 @@ agents: ## sync agents themselves, for the tests that run them, into bin/ (many 
 demo: tools build controlplane ## the whole story in a terminal; make demo ARGS=--once ends by itself
 	@go run ./test/demo $(ARGS)
 
+# What fails is run once more and the report names it: a machine that stalls for a moment must not cost a day's work, and whoever reads the report
+# mends the test that needed it.
+GOTESTSUM := go run gotest.tools/gotestsum@v1.13.0 --format standard-quiet --rerun-fails=1 --rerun-fails-run-root-test --packages ./...
+
 .PHONY: test
 test: tools build controlplane sops fluxvalues helm ## every test, also those against the real control plane
-	CI=1 go test -timeout 30m $(ARGS) ./...
+	CI=1 $(GOTESTSUM) -- -timeout 30m $(ARGS)
 
 .PHONY: reliability
 reliability: tools build controlplane ## break an installation in every way, for minutes, and write docs/reliability.md

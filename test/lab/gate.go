@@ -294,7 +294,37 @@ func (l *Lab) register(ctx context.Context) error {
 	if err := l.refused(ctx, WebhookName, asked...); err != nil {
 		return err
 	}
-	return l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name)
+	if err := l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name); err != nil {
+		return err
+	}
+	return l.policies(ctx)
+}
+
+// policies waits until the API server goes by the other two policies of the guard: it takes up each for itself, and a test that came before would find
+// them missing. The gate's own identity may dry-run everything, so it asks for a Lease in earnest, which no webhook hears of.
+func (l *Lab) policies(ctx context.Context) error {
+	lease := `{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "is-the-policy-there", "namespace": "default"}}`
+	err := l.Eventually(ctx, func(ctx context.Context) error {
+		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, lease, "create", "--filename=-", "--as=system:serviceaccount:commitgate:commitgate", "--as-group=system:masters")
+		if err == nil {
+			_, err = l.Cluster.Kubectl(ctx, l.AdminConfig, lease, "delete", "--filename=-", "--as=system:admin", "--as-group=system:masters")
+			return errors.Join(errors.New("the gate's own identity is not bound yet"), err)
+		}
+		if !strings.Contains(err.Error(), "own identity never asks for this") {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return l.Eventually(ctx, func(ctx context.Context) error {
+		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "annotate", "gate", "--all", "is-the-policy-there=no", "--dry-run=server", "--as=nobody", "--as-group=system:masters")
+		if err == nil || !strings.Contains(err.Error(), "commitgate guards its configuration") {
+			return fmt.Errorf("the gate's configuration is not guarded yet: %v", err)
+		}
+		return nil
+	})
 }
 
 // showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands.
