@@ -59,7 +59,7 @@ func server(t *testing.T) (dsn string) {
 		db.Wait()
 	})
 	dsn = "postgres:///postgres?user=gate&host=" + dir
-	for range 100 {
+	for range 2400 { // two minutes
 		conn, err := pgx.Connect(context.Background(), dsn)
 		if err == nil {
 			conn.Close(context.Background())
