@@ -1,7 +1,7 @@
 // Package forge is a small Git host for tests and the demo: real repositories, made by git itself, commits that real people sign
 // with real OpenPGP and SSH keys, served over smart HTTP on the loopback interface.
 //
-// It can go down, and it counts what is fetched from it.
+// It can go down or keep everybody waiting, and it counts what is fetched from it.
 package forge
 
 import (
@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -25,6 +26,7 @@ type Forge struct {
 	server  *http.Server
 	url     string
 	down    atomic.Bool
+	held    sync.RWMutex // written while everybody waits
 	fetches atomic.Int64
 	gpgHome string // "" until the first OpenPGP key
 }
@@ -55,7 +57,7 @@ func New(dir string) (*Forge, error) {
 	return f, nil
 }
 
-// serve counts what is fetched and plays dead when told to.
+// serve counts what is fetched, and plays dead or slow when told to.
 func (f *Forge) serve(backend http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f.down.Load() {
@@ -65,6 +67,8 @@ func (f *Forge) serve(backend http.Handler) http.Handler {
 		if strings.HasSuffix(r.URL.Path, "/info/refs") {
 			f.fetches.Add(1)
 		}
+		f.held.RLock()
+		defer f.held.RUnlock()
 		backend.ServeHTTP(w, r)
 	})
 }
@@ -84,13 +88,22 @@ func (f *Forge) URL() string { return f.url }
 // SetDown makes the forge answer 503 to everything, or serve again.
 func (f *Forge) SetDown(down bool) { f.down.Store(down) }
 
+// Hold keeps waiting whoever asks from now on, until release is called. It answers those first who have asked already.
+func (f *Forge) Hold() (release func()) {
+	f.held.Lock()
+	return f.held.Unlock
+}
+
 // Fetches is how often somebody has asked what there is to fetch. Each fetch, clone and poll does that once.
 func (f *Forge) Fetches() int { return int(f.fetches.Load()) }
 
-// quiet is an environment in which git reads nobody's configuration.
+// quiet is an environment in which git reads nobody's configuration, and leaves nothing behind that goes on working: its maintenance moves objects and
+// makes files while tests read the ones and remove the folders of the others.
 func quiet() []string {
 	return []string{
 		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
+		"GIT_CONFIG_COUNT=3", "GIT_CONFIG_KEY_0=gc.auto", "GIT_CONFIG_VALUE_0=0", "GIT_CONFIG_KEY_1=maintenance.auto", "GIT_CONFIG_VALUE_1=false",
+		"GIT_CONFIG_KEY_2=receive.autogc", "GIT_CONFIG_VALUE_2=false",
 		"PATH=" + os.Getenv("PATH"),
 	}
 }
