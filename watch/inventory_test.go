@@ -39,10 +39,10 @@ func start(t *testing.T) *cluster.Cluster {
 	return c
 }
 
-// eventually asks until it is so, or fails after a minute.
+// eventually asks until it is so, or fails after three minutes.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for range 600 {
+	for range 1800 {
 		if ok() {
 			return
 		}

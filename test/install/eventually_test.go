@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	patience = 30 * time.Second // for what a controller or a watch does
+	patience = 3 * time.Minute // for what a controller or a watch does
 	pause    = 200 * time.Millisecond
 )
 
