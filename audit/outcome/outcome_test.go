@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -139,6 +140,49 @@ func TestAGapInTheStreamIsFound(t *testing.T) {
 	})))
 	if totals := j.Totals(); totals.Complete() || len(findings) != 1 || findings[0].Kind != Unseen || findings[0].Record != "R2" {
 		t.Errorf("%+v, %+v", findings, totals)
+	}
+}
+
+// TestWhatIsWrittenMeanwhileIsLeftOut: gate and API server go on while their logs are joined. An event that came after the logs were read names a record
+// that is not in what was read, and a request that was judged a moment ago may not have its answer: neither is a finding.
+func TestWhatIsWrittenMeanwhileIsLeftOut(t *testing.T) {
+	line := func(change func(map[string]any)) []byte {
+		text, err := json.Marshal(event(change))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(text, '\n')
+	}
+	told := line(nil)
+	late := line(func(e map[string]any) {
+		e["annotations"] = map[string]any{"gate.commitgate.dev/record": "R3"}
+		e["stageTimestamp"] = noon.Add(time.Second).Format(time.RFC3339Nano)
+	})
+	file := filepath.Join(t.TempDir(), "audit.log")
+	if err := os.WriteFile(file, slices.Concat(told, late), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		size     int
+		findings map[Kind]int
+	}{
+		"the file as it was when the logs were read": {len(told), map[Kind]int{}},
+		"the file to its end":                        {len(told) + len(late), map[Kind]int{UnknownRecord: 1}},
+		"an event of which a part was written":       {len(told) + len(late)/2, map[Kind]int{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j := NewJoiner(Config{})
+			underway := decided("R2", "allow")
+			underway.Time, underway.Request.Name = noon.Add(time.Millisecond), "till"
+			j.Decision(decided("R1", "allow"))
+			j.Decision(underway)
+			if err := joinFile(t.Context(), file, int64(c.size), nil, j); err != nil {
+				t.Fatal(err)
+			}
+			if totals := j.Totals(); !maps.Equal(totals.Findings, c.findings) {
+				t.Errorf("%v, want %v", totals.Findings, c.findings)
+			}
+		})
 	}
 }
 
@@ -373,7 +417,7 @@ func TestJoinLivesWithClocksThatStep(t *testing.T) {
 	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := joinFile(t.Context(), path, all, j); err != nil {
+	if err := joinFile(t.Context(), path, int64(file.Len()), all, j); err != nil {
 		t.Fatal(err)
 	}
 	if totals := j.Totals(); !totals.Complete() || totals.Joined != 180 {

@@ -3,7 +3,9 @@ package outcome
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
+	"math"
 	"os"
 	"time"
 
@@ -15,8 +17,22 @@ const skew = 5 * time.Minute
 
 // Join joins the decisions of the logs in the given directories with the events of the given audit files, each in the order
 // of time (rotated files: the oldest first). Memory grows with cfg.Window, not with the logs.
+//
+// All of them may be written meanwhile. A decision is in the log before its event is in a file, so the files end for us before the logs are read: an event
+// that came later would name a record that we have not read.
 func Join(ctx context.Context, logs, files []string, cfg Config) (Totals, error) {
 	j := NewJoiner(cfg)
+	sizes := map[string]int64{}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			return Totals{}, err
+		}
+		sizes[file] = math.MaxInt64 // a pipe ends by itself
+		if info.Mode().IsRegular() {
+			sizes[file] = info.Size()
+		}
+	}
 	var all []*source
 	for _, dir := range logs {
 		segments, err := audit.Segments(dir)
@@ -34,7 +50,7 @@ func Join(ctx context.Context, logs, files []string, cfg Config) (Totals, error)
 		all = append(all, s)
 	}
 	for _, file := range files {
-		if err := joinFile(ctx, file, all, j); err != nil {
+		if err := joinFile(ctx, file, sizes[file], all, j); err != nil {
 			return Totals{}, err
 		}
 	}
@@ -46,14 +62,14 @@ func Join(ctx context.Context, logs, files []string, cfg Config) (Totals, error)
 	return j.Totals(), nil
 }
 
-// joinFile feeds the events of one file, and before each the decisions that it may be about.
-func joinFile(ctx context.Context, file string, all []*source, j *Joiner) error {
+// joinFile feeds the events in the first bytes of a file, and before each the decisions that it may be about.
+func joinFile(ctx context.Context, file string, size int64, all []*source, j *Joiner) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for e, err := range Lines(f) {
+	for e, err := range Lines(io.LimitReader(f, size)) {
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
 		}
