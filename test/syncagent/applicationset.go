@@ -34,7 +34,7 @@ type ApplicationSets struct {
 
 // NewApplicationSets is the controller of one ApplicationSet, with the identity of config.
 func NewApplicationSets(config *rest.Config, namespace, name string, source Source) (*ApplicationSets, error) {
-	c, err := client.New(config, client.Options{Scheme: runtime.NewScheme()})
+	c, err := newClient(config, client.Options{Scheme: runtime.NewScheme()})
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func NewFleet(bin, kubeconfig string, who FleetIdentities, gitRepo string, sourc
 	for config, c := range map[*rest.Config]*client.Client{who.Agent: &f.agent, who.Controller: &f.controller, who.Job: &f.job} {
 		quiet := rest.CopyConfig(config)
 		quiet.WarningHandlerWithContext = rest.NoWarnings{} // those of the gate are for people
-		made, err := client.New(quiet, client.Options{})
+		made, err := newClient(quiet, client.Options{})
 		if err != nil {
 			return nil, err
 		}

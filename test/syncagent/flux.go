@@ -29,7 +29,7 @@ const fluxGroup = "kustomize.toolkit.fluxcd.io"
 
 // NewFlux is the reconciler of the Kustomization namespace/name, with the identity of config.
 func NewFlux(config *rest.Config, namespace, name string, source Source) (*Flux, error) {
-	c, err := client.New(config, client.Options{})
+	c, err := newClient(config, client.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,12 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/ssa"
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // Source is where an agent finds what it applies.
@@ -29,6 +33,13 @@ type Source struct {
 	URL    string
 	Branch string
 	Path   string // a folder of plain YAML, read recursively
+}
+
+// newClient is controller-runtime's client, as the agents have it. That library wants to be told where to log before half a minute is over, or complains with
+// a stack: here nobody reads it.
+func newClient(config *rest.Config, options client.Options) (client.Client, error) {
+	ctrllog.SetLogger(logr.Discard())
+	return client.New(config, options)
 }
 
 // clone fetches the branch as it is now into a new folder, which the caller removes.
