@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -71,9 +72,10 @@ func TestIdentitiesAreRealOnes(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "agent", Namespace: "default"},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "agent", Image: "agent"}}},
 	}
-	if _, err := alice.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		t.Fatalf("a bound user creates a pod: %v", err)
-	}
+	eventually(t, "a bound user creates a pod", func() error { // the authorizer learns of the binding by a watch
+		_, err := alice.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
+		return err
+	})
 
 	agent, err := c.ServiceAccount(ctx, "default", "default", "agent")
 	if err != nil {
@@ -97,15 +99,31 @@ func TestIdentitiesAreRealOnes(t *testing.T) {
 		t.Errorf("a service account without rights reads secrets: %v", err)
 	}
 
-	log, err := os.ReadFile(c.AuditLog())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(log), `"username":"alice@example.com"`) {
-		t.Error("the audit log does not name alice")
-	}
+	var log []byte
+	eventually(t, "the audit log names alice", func() error { // an event is written once the request was answered
+		log, err = os.ReadFile(c.AuditLog())
+		if err == nil && !strings.Contains(string(log), `"username":"alice@example.com"`) {
+			err = fmt.Errorf("it holds %d bytes without her", len(log))
+		}
+		return err
+	})
 	if strings.Contains(string(log), "requestObject") || strings.Contains(string(log), agent.BearerToken) {
 		t.Error("the audit log holds bodies")
+	}
+}
+
+// eventually tries until there is no error, for minutes.
+func eventually(t *testing.T, what string, try func() error) {
+	t.Helper()
+	const patience = 3 * time.Minute
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Since(began) > patience {
+			t.Fatalf("%s: not in %s: %v", what, patience, err)
+		}
 	}
 }
 
