@@ -22,7 +22,7 @@ const (
 	namespace = "commitgate"
 	webhook   = "commitgate"          // the name of the webhook configuration
 	backstop  = "commitgate-backstop" // the name of the policy
-	patience  = time.Minute           // for anything to happen on a busy machine
+	patience  = 3 * time.Minute       // for anything to happen on a busy machine
 	pause     = 100 * time.Millisecond
 )
 

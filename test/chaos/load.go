@@ -40,8 +40,13 @@ type load struct {
 	syncing sync.Mutex // one reconciliation at a time, as in the agent
 	// unheard counts requests that never reached an API server, since it was away.
 	unheard atomic.Int64
-	pushed  atomic.Int64
+	// answered counts the requests of Carol and the thief to which an API server said anything.
+	answered atomic.Int64
+	pushed   atomic.Int64
 }
+
+// triers are how many try at a time what only Git may.
+const triers = 3
 
 func clientOf(kubeconfig, userAgent string) (kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
@@ -176,12 +181,26 @@ func (o *load) thiefTries(ctx context.Context, n int) {
 	o.heard(ctx, err)
 }
 
-// heard counts requests to which no API server answered.
+// heard counts requests that an API server answered, and those to which none did.
 func (o *load) heard(ctx context.Context, err error) {
 	var status interface{ Status() metav1.Status }
-	if err != nil && !errors.As(err, &status) && ctx.Err() == nil {
+	switch {
+	case err == nil || errors.As(err, &status):
+		o.answered.Add(1)
+	case ctx.Err() == nil:
 		o.unheard.Add(1)
 	}
+}
+
+// tried waits until a request was answered that began after now: each trier may have one underway.
+func (o *load) tried(ctx context.Context) error {
+	before := o.answered.Load()
+	return eventually(ctx, func() error {
+		if n := o.answered.Load() - before; n <= triers {
+			return fmt.Errorf("%d requests were answered, want %d", n, triers+1)
+		}
+		return nil
+	})
 }
 
 func clusterAdmin(name string) *rbacv1.ClusterRoleBinding {
