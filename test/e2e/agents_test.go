@@ -62,6 +62,18 @@ func liveValue(t *testing.T, l *lab.Lab, namespace, object, jsonpath string) str
 	return out
 }
 
+// leaving waits until somebody has asked for the deletion of an object.
+func leaving(t *testing.T, l *lab.Lab, namespace, object string) {
+	t.Helper()
+	check(t, l.Eventually(t.Context(), func(ctx context.Context) error {
+		out, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "get", "--namespace="+namespace, object, "--output=jsonpath={.metadata.deletionTimestamp}")
+		if err == nil && out == "" {
+			return fmt.Errorf("%s is not deleted yet", object)
+		}
+		return err
+	}))
+}
+
 // gone waits until an object is deleted.
 func gone(t *testing.T, l *lab.Lab, namespace, object string) {
 	t.Helper()

@@ -75,6 +75,7 @@ func TestApplicationSetsWay(t *testing.T) {
 			syncSets(t, l)
 			reconcile(t, l)
 			for _, region := range []string{"eu", "ap"} {
+				leaving(t, l, "argocd", "application/region-"+region) // by the garbage collector: only then application-controller lets go
 				_, err := l.Cluster.Kubectl(t.Context(), l.ArgoCDConfig, "", "patch", "application/region-"+region, "--namespace=argocd", "--type=merge", `--patch={"metadata":{"finalizers":null}}`)
 				check(t, err)
 				gone(t, l, "argocd", "application/region-"+region)

@@ -60,6 +60,7 @@ func TestBreakGlass(t *testing.T) {
 	column(t, l, "grant", "inc-7", "STATE", "Active")
 	column(t, l, "grant", "inc-7", "USES", "1")
 	told(t, l, "default", "Grant/inc-7", "GrantOpened")
+	settled(t, l, 5)
 	check(t, scale("6"))
 	refused(t, scale("7"), cart)
 	column(t, l, "grant", "inc-7", "STATE", "Exhausted")
@@ -121,7 +122,7 @@ func TestBreakGlassRevoked(t *testing.T) {
 		t.Errorf("the refusal does not say why:\n%s", out)
 	}
 	refused(t, create(), "NotFromSyncAgent")
-	out := run(t, l, 0, "audit", "tail", l.Gate.AuditLog())
+	out := run(t, l, 0, "audit", "tail", "--lines=1000", l.Gate.AuditLog())
 	for _, word := range []string{"grant.opened", "grant.closed"} {
 		if !strings.Contains(out, word) {
 			t.Errorf("the audit log does not tell of %s:\n%s", word, out)

@@ -13,17 +13,28 @@ import (
 	"github.com/commitgate/commitgate/test/lab"
 )
 
-// examined runs the doctor and returns what it found, by state.
+// examined runs the doctor, who must end as wanted, and returns what it found, by state.
 func examined(t *testing.T, l *lab.Lab, want int, args ...string) map[string]string {
 	t.Helper()
-	text := run(t, l, want, append([]string{"doctor", "-o", "json"}, args...)...)
+	found, status := examine(t, l, args...)
+	if status != want {
+		t.Fatalf("the doctor's exit status is %d, want %d: %v", status, want, found)
+	}
+	return found
+}
+
+// examine runs the doctor and returns what it found, by state, and its exit status.
+func examine(t *testing.T, l *lab.Lab, args ...string) (found map[string]string, status int) {
+	t.Helper()
+	text, status, err := l.Gate.Run(t.Context(), append([]string{"doctor", "-o", "json"}, args...)...)
+	check(t, err)
 	var findings []struct{ Check, State, What, Do string }
 	check(t, json.Unmarshal([]byte(text), &findings))
-	out := map[string]string{}
+	found = map[string]string{}
 	for _, f := range findings {
-		out[f.State] += f.Check + ": " + f.What + "\n"
+		found[f.State] += f.Check + ": " + f.What + "\n"
 	}
-	return out
+	return found, status
 }
 
 // Whoever is on call asks the doctor, and reads what is wrong: also when half of the installation does not answer.
@@ -56,15 +67,18 @@ func TestDoctor(t *testing.T) {
 	other, err := authority.New(time.Now())
 	check(t, err)
 	foreign := base64.StdEncoding.EncodeToString(authority.Bundle{other}.CertPEM())
-	_, err = guardian(t, l, "patch", "validatingwebhookconfiguration", "commitgate", "--type=json",
-		`--patch=[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "`+foreign+`"}, {"op": "replace", "path": "/webhooks/0/rules/0/resources", "value": ["pods"]}]`)
-	check(t, err)
-	found = examined(t, l, 1, all...)
-	for _, words := range []string{"leave something out", "does not believe its certificate"} {
-		if !strings.Contains(found["broken"], words) {
-			t.Errorf("not found broken: %q\n%v", words, found)
+	check(t, l.Eventually(ctx, func(context.Context) error { // the gate puts it back within seconds: so again, where the doctor came too late
+		_, err := guardian(t, l, "patch", "validatingwebhookconfiguration", "commitgate", "--type=json",
+			`--patch=[{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": "`+foreign+`"}, {"op": "replace", "path": "/webhooks/0/rules/0/resources", "value": ["pods"]}]`)
+		check(t, err)
+		found, status := examine(t, l, all...)
+		for _, words := range []string{"leave something out", "does not believe its certificate"} {
+			if status != 1 || !strings.Contains(found["broken"], words) {
+				return fmt.Errorf("not found broken (exit status %d): %q\n%v", status, words, found)
+			}
 		}
-	}
+		return nil
+	}))
 	check(t, l.Eventually(ctx, func(context.Context) error { // put back: by the cluster's word, since the gate's own may be from before it noticed
 		asked, err := guardian(t, l, "get", "validatingwebhookconfiguration", "commitgate", "--output=jsonpath={.webhooks[0].rules[0].resources}")
 		if err == nil && strings.Contains(asked, "pods") {
@@ -81,6 +95,7 @@ func TestDoctor(t *testing.T) {
 	}
 	run(t, l, 3, append([]string{"status"}, all...)...)
 	check(t, l.Gate.Start(ctx))
+	check(t, l.Registered(ctx)) // it is ready before it has looked
 	found = examined(t, l, 0, "--probe", l.Gate.Probes())
 	if !strings.Contains(found["ok"], "signed by") {
 		t.Errorf("without a cluster: %v", found)

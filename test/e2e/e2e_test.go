@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -50,14 +51,47 @@ func startWith(t *testing.T, config lab.Config) *lab.Lab {
 	return l
 }
 
-// stage is a lab in which Flux has applied what Git says and the controllers have made its Pods.
+// stage is a lab in which Flux has applied what Git says and the controllers have made of it all that they make.
 func stage(t *testing.T) *lab.Lab {
 	t.Helper()
 	l := start(t)
 	_, err := l.Flux.Sync(t.Context())
 	check(t, err)
 	pods(t, l, "cart", 2)
+	settled(t, l, 2)
 	return l
+}
+
+// settled waits until no controller has anything more to write in the namespace shop, where the Deployment cart has n pods of its newest template. Whoever
+// counts decisions or compares versions needs that: where a controller writes between the reading and the writing of a request, the API server asks once more.
+func settled(t *testing.T, l *lab.Lab, n int) {
+	t.Helper()
+	check(t, l.Eventually(t.Context(), func(ctx context.Context) error {
+		out, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "get", "deployment/cart", "configmap/kube-root-ca.crt", "serviceaccount/default", "--namespace=shop", // the last two come with a namespace
+			"--output=jsonpath={.items[0].metadata.generation} {.items[0].status.observedGeneration} {.items[0].status.replicas} {.items[0].status.updatedReplicas} {.items[0].status.unavailableReplicas}")
+		if err != nil {
+			return err
+		}
+		var generation, observed, replicas, updated, unavailable int
+		if _, err := fmt.Sscan(out, &generation, &observed, &replicas, &updated, &unavailable); err != nil {
+			return fmt.Errorf("the status of cart is not complete: %q: %w", out, err)
+		}
+		if observed != generation || replicas != n || updated != n || unavailable != n { // no kubelet makes a pod available
+			return fmt.Errorf("generation, observed generation, replicas, updated and unavailable ones of cart: %s; want %d of each", out, n)
+		}
+		return nil
+	}))
+}
+
+// unregistered deletes every webhook configuration, and waits until the API server asks no gate any more, which is some time later.
+func unregistered(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	_, err := guardian(t, l, "delete", "validatingwebhookconfiguration", "--all")
+	check(t, err)
+	check(t, l.Eventually(t.Context(), func(context.Context) error {
+		_, err := guardian(t, l, "create", "configmap", "is-the-gate-gone", "--namespace=shop", "--dry-run=server")
+		return err
+	}))
 }
 
 func check(t *testing.T, err error) {

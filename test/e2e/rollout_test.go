@@ -33,10 +33,12 @@ func TestRollout(t *testing.T) {
 	check(t, err)
 	_, err = l.Cluster.Kubectl(ctx, l.CarolConfig, "", "create", "configmap", "notes", "--namespace=shop")
 	check(t, err)
+	settled(t, l, 3)
 	mode("Audit", "Warn")
 	_, err = scale("4")
 	check(t, err)
 
+	settled(t, l, 4)
 	report := run(t, l, 1, "rollout", l.Gate.AuditLog())
 	for _, words := range []string{"2  shop  carol@shop.example  UPDATE/scale", "1  shop  carol@shop.example  CREATE ConfigMap", cart, "refused 3 of them"} {
 		if !strings.Contains(strings.Join(strings.Fields(report), " "), strings.Join(strings.Fields(words), " ")) {

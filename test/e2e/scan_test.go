@@ -74,7 +74,7 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 
 	// The gate goes, and with it what kept everybody honest.
 	kubectl := func(args ...string) { t.Helper(); asRoot(t, l, args...) }
-	kubectl("delete", "validatingwebhookconfiguration", "--all")
+	unregistered(t, l)
 	kubectl("create", "configmap", "notes", "--namespace=shop")
 	kubectl("scale", "deployment", "cart", "--replicas=3", "--namespace=shop")
 	kubectl("label", "deployment", "cart", "--namespace=shop", "kustomize.toolkit.fluxcd.io/name=other", "--overwrite")
@@ -105,7 +105,12 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 
 	// With the kinds of openreports.io the results stand in the cluster; what is in order again leaves them.
 	kubectl("apply", "--filename=testdata/openreports.yaml")
-	kubectl("wait", "--for=condition=Established", "crd/reports.openreports.io", "crd/clusterreports.openreports.io")
+	for _, kind := range []string{"reports", "clusterreports"} { // served some time after they are established
+		check(t, l.Eventually(ctx, func(ctx context.Context) error {
+			_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "get", kind+".openreports.io", "--all-namespaces")
+			return err
+		}))
+	}
 	report := func(what string) string {
 		t.Helper()
 		tool(t, l, "scan", "--report")
@@ -183,7 +188,7 @@ func TestWhyOfTheCluster(t *testing.T) {
 func TestOneReplicaScans(t *testing.T) {
 	ctx := t.Context()
 	l := stage(t)
-	asRoot(t, l, "delete", "validatingwebhookconfiguration", "--all") // the replicas are an administrator here, whose Lease the gate would refuse; in its own namespace a policy would
+	unregistered(t, l) // the replicas are an administrator here, whose Lease the gate would refuse; in its own namespace a policy would
 	serve := func() (metrics string, stop func()) {
 		t.Helper()
 		dir := t.TempDir()

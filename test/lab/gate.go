@@ -297,7 +297,21 @@ func (l *Lab) register(ctx context.Context) error {
 	if err := l.refused(ctx, "commitgate guards itself", "delete", "validatingwebhookconfiguration", configuration.Name); err != nil {
 		return err
 	}
-	return l.policies(ctx)
+	if err := l.policies(ctx); err != nil || l.registration == "" {
+		return err
+	}
+	return l.Registered(ctx)
+}
+
+// Registered waits until the gate, which watches its registration, has found all of it as it should be: the webhook, three policies and their bindings.
+func (l *Lab) Registered(ctx context.Context) error {
+	return l.Eventually(ctx, func(ctx context.Context) error {
+		n, err := l.Gate.Metric(ctx, `gate_registration_objects{state="sound"}`)
+		if err == nil && n != "7" {
+			err = fmt.Errorf("%q of 7 objects of the registration are sound", n)
+		}
+		return err
+	})
 }
 
 // policies waits until the API server goes by the other two policies of the guard: it takes up each for itself, and a test that came before would find
@@ -327,10 +341,13 @@ func (l *Lab) policies(ctx context.Context) error {
 	})
 }
 
-// showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands.
+// showConfiguration puts the gate's configuration into the cluster, for kubectl get to show how it stands. The API server serves a kind some time after its
+// definition was made.
 func (l *Lab) showConfiguration(ctx context.Context) error {
-	_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--server-side", "--filename="+l.Gate.Config)
-	return err
+	return l.Eventually(ctx, func(ctx context.Context) error {
+		_, err := l.Cluster.Kubectl(ctx, l.AdminConfig, "", "apply", "--server-side", "--filename="+l.Gate.Config)
+		return err
+	})
 }
 
 // guard applies the policies that users apply. Only the address that the gate may put back is another, as that of the webhook.

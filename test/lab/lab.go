@@ -493,11 +493,11 @@ func (l *Lab) applyBootstrap(ctx context.Context, manifests string) error {
 }
 
 const (
-	patience = time.Minute            // longer than anything here takes on a busy machine
+	patience = 3 * time.Minute        // longer than anything here takes on a busy machine: the garbage collector alone looks for new kinds each half minute
 	pause    = 100 * time.Millisecond // between two looks
 )
 
-// Eventually tries until there is no error, and gives up with the last one after a minute.
+// Eventually tries until there is no error, and gives up with the last one after some minutes.
 func (l *Lab) Eventually(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -56,9 +56,7 @@ func (l *Lab) registerStatic(ctx context.Context) error {
 		return fmt.Errorf("commitgate static: exit status %d, %w: %s", status, err, out)
 	}
 	if err := l.refused(ctx, WebhookName, "create", "configmap", "is-the-gate-there"); err != nil {
-		if err = l.refused(ctx, WebhookName, "create", "configmap", "is-the-gate-there"); err != nil { // a minute is what it takes
-			return err
-		}
+		return err
 	}
 	return l.refused(ctx, "commitgate guards itself", "create", "configmap", "is-the-guard-there", "--namespace=commitgate")
 }

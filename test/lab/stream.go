@@ -15,7 +15,8 @@ import (
 )
 
 // streamFlags has the API server post its audit events to the gate, as users set it up: before there is a gate, so that its address and its authority
-// are made first. The API server tries again while the gate is down.
+// are made first. The API server tries again while the gate is down: five times, each pause half as long again, and then it forgets. The first pause is
+// long enough for half a minute in which a gate is killed and started.
 func (l *Lab) streamFlags() ([]string, error) {
 	if l.streamToken == "" {
 		return nil, nil
@@ -52,6 +53,6 @@ users: [{name: api-server, user: {token: %s, %s}}]
 contexts: [{name: gate, context: {cluster: gate, user: api-server}}]
 current-context: gate
 `, l.listen, base64.StdEncoding.EncodeToString(certificate), token, shown)
-	return []string{"--audit-webhook-config-file=" + config, "--audit-webhook-batch-max-wait=1s", "--audit-webhook-initial-backoff=2s"},
+	return []string{"--audit-webhook-config-file=" + config, "--audit-webhook-batch-max-wait=1s", "--audit-webhook-initial-backoff=4s"},
 		errors.Join(os.WriteFile(config, []byte(kubeconfig), 0o600), os.WriteFile(l.streamToken, []byte(token), 0o600))
 }
