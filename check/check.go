@@ -40,7 +40,7 @@ const (
 	Warning Level = "warning" // something will not be as it seems
 )
 
-// Rule is what found something: signature, render, policies, not-followed, or the id of a policy's rule.
+// Rule is what found something: signature, render, policies, not-followed, unlisted, or the id of a policy's rule.
 type Rule string
 
 // The rules of the gate itself.
@@ -49,6 +49,7 @@ const (
 	RuleRender      Rule = "render"       // the tree does not render
 	RulePolicies    Rule = "policies"     // the policies do not compile, or their tests fail
 	RuleNotFollowed Rule = "not-followed" // something that Git asks for will not be declared
+	RuleUnlisted    Rule = "unlisted"     // an agent is to act as somebody whom its entry in the configuration does not list
 )
 
 // Finding is one thing that somebody should know before the push.
@@ -254,6 +255,7 @@ func (r *Report) compare(ctx context.Context, at track.AtConfig, base, head *sna
 			r.Changes[i].Allowed = true
 		}
 	}
+	r.unlisted(base, head)
 	known := map[string]bool{}
 	for _, p := range unfollowed {
 		known[p.Repository+":"+string(p.Path)+":"+p.What] = true // its line may have moved
@@ -264,6 +266,24 @@ func (r *Report) compare(ctx context.Context, at track.AtConfig, base, head *sna
 		}
 	}
 	return nil
+}
+
+// unlisted names the agents' objects that come to act as a user whom the configuration does not list.
+func (r *Report) unlisted(base, head *snapshot.Truth) {
+	known := map[manifest.Unlisted]bool{}
+	if base != nil {
+		for _, u := range base.Current.Rendered.Unlisted {
+			u.Line = 0 // it may have moved
+			known[u] = true
+		}
+	}
+	for _, u := range head.Current.Rendered.Unlisted {
+		line := u.Line
+		u.Line = 0
+		if !known[u] {
+			r.Findings = append(r.Findings, Finding{Level: Warning, Rule: RuleUnlisted, Repository: u.Repository, Path: u.Path, Line: line, Message: u.What})
+		}
+	}
 }
 
 // same tells whether an agent would apply two declarations alike.

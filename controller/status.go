@@ -136,10 +136,22 @@ func gateStatus(g *v1alpha1.Gate, s State, now time.Time) v1alpha1.GateStatus {
 	default:
 		set(holding(v1alpha1.ConditionReady, ""))
 	}
+	set(listed(s))
 	spec := g.Spec.DeepCopy()
 	spec.SetDefaults()
 	set(servedAs(s, differences(&s.Config.Gate.Spec, spec)))
 	return out
+}
+
+// listed tells whether the users that Git has the agents act as are configured: the first request of one who is not is refused, with nobody near.
+func listed(s State) metav1.Condition {
+	if s.Truth.Current == nil {
+		return waiting(v1alpha1.ConditionListed, "no revision is the truth yet")
+	}
+	if users := s.Truth.Current.Rendered.UnlistedUsers(); len(users) > 0 {
+		return failing(v1alpha1.ConditionListed, v1alpha1.ConditionReasonUnlisted, strings.Join(users, "; "))
+	}
+	return holding(v1alpha1.ConditionListed, "")
 }
 
 // grantStatus is what became of a grant.

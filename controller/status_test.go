@@ -10,6 +10,7 @@ import (
 
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
 	"github.com/commitgate/commitgate/track"
 )
@@ -174,6 +175,24 @@ func TestGateStatus(t *testing.T) {
 	s.Invalid = "spec.agents: required"
 	if got := gateStatus(g, s, now); what(got.Conditions, "Ready") != "-Invalid" || what(got.Conditions, "Served") != "-Invalid" {
 		t.Errorf("have %+v", got)
+	}
+}
+
+// Whoever looks at the Gate sees that an agent will ask as somebody whom it does not list, and where Git says so.
+func TestAGateSaysWhomItDoesNotList(t *testing.T) {
+	s := served(t)
+	g := s.Config.Gate.DeepCopy()
+	if got := what(gateStatus(g, s, now).Conditions, "Listed"); got != "?Waiting" {
+		t.Errorf("before the first revision: %q", got)
+	}
+	set := new(manifest.Set)
+	s.Truth = &snapshot.Truth{Current: snapshot.New(snapshot.Parts{Rendered: set}, nil)}
+	if got := what(gateStatus(g, s, now).Conditions, "Listed"); got != "Current" {
+		t.Errorf("with nobody to list: %q", got)
+	}
+	set.Unlisted = []manifest.Unlisted{{Agent: "flux", User: "system:serviceaccount:teams:deployer", Problem: manifest.Problem{Repository: "infra", Path: "clusters/shop.yaml", Line: 2, What: "it acts as somebody"}}}
+	if c := meta.FindStatusCondition(gateStatus(g, s, now).Conditions, "Listed"); c == nil || c.Status != metav1.ConditionFalse || c.Reason != "Unlisted" || c.Message != "infra:clusters/shop.yaml:2: it acts as somebody" {
+		t.Errorf("with somebody who is not: %+v", c)
 	}
 }
 

@@ -253,6 +253,10 @@ func certificates(r *status.Report, f *findings) {
 }
 
 func agents(r *status.Report, f *findings) {
+	for _, u := range r.Unlisted {
+		what, do, _ := strings.Cut(u, " Next: ")
+		f.warn(do, "%s", what)
+	}
 	for _, a := range r.Agents {
 		switch {
 		case a.Seen != nil && r.Now.Sub(*a.Seen) <= quiet:

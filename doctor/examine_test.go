@@ -54,15 +54,18 @@ func TestWhatAReplicaSays(t *testing.T) {
 		"the webhook was opened": {func(r *status.Report) {
 			r.Registration.Objects[0].State, r.Registration.Objects[0].Fields = watchdog.Changed, []string{"webhooks[0].failurePolicy"}
 		}, Broken, "failurePolicy"},
-		"the webhook cannot be read":      {func(r *status.Report) { r.Registration.Objects[0].State = watchdog.Unknown }, Unknown, "ValidatingWebhookConfiguration commitgate"},
-		"nobody watches the webhook":      {func(r *status.Report) { r.Registration = nil }, Warning, "nobody watches"},
-		"the audit log is broken":         {func(r *status.Report) { r.Audit.Error = "input/output error" }, Broken, "input/output error"},
-		"the disk is full":                {func(r *status.Report) { r.Audit.FreeBytes = 5 << 20 }, Broken, "5 MiB"},
-		"the disk is nearly full":         {func(r *status.Report) { r.Audit.LowSpace = true }, Warning, "nearly full"},
-		"the authority ends":              {func(r *status.Report) { r.Certificates[1].Ends = noon.Add(24 * time.Hour) }, Warning, "authority ends"},
-		"the certificate ended":           {func(r *status.Report) { r.Certificates[0].Ends = noon }, Broken, "serving ended"},
-		"the agent went silent":           {func(r *status.Report) { *r.Agents[0].Seen = noon.Add(-3 * time.Hour) }, Warning, "nothing for 3h"},
-		"the agent has another name":      {func(r *status.Report) { r.Agents[0].Seen = nil }, Warning, "has not asked for anything"},
+		"the webhook cannot be read": {func(r *status.Report) { r.Registration.Objects[0].State = watchdog.Unknown }, Unknown, "ValidatingWebhookConfiguration commitgate"},
+		"nobody watches the webhook": {func(r *status.Report) { r.Registration = nil }, Warning, "nobody watches"},
+		"the audit log is broken":    {func(r *status.Report) { r.Audit.Error = "input/output error" }, Broken, "input/output error"},
+		"the disk is full":           {func(r *status.Report) { r.Audit.FreeBytes = 5 << 20 }, Broken, "5 MiB"},
+		"the disk is nearly full":    {func(r *status.Report) { r.Audit.LowSpace = true }, Warning, "nearly full"},
+		"the authority ends":         {func(r *status.Report) { r.Certificates[1].Ends = noon.Add(24 * time.Hour) }, Warning, "authority ends"},
+		"the certificate ended":      {func(r *status.Report) { r.Certificates[0].Ends = noon }, Broken, "serving ended"},
+		"the agent went silent":      {func(r *status.Report) { *r.Agents[0].Seen = noon.Add(-3 * time.Hour) }, Warning, "nothing for 3h"},
+		"the agent has another name": {func(r *status.Report) { r.Agents[0].Seen = nil }, Warning, "has not asked for anything"},
+		"an agent is to act as a stranger": {func(r *status.Report) {
+			r.Unlisted = []string{"infra:shop.yaml:2: Kustomization teams/shop acts as system:serviceaccount:teams:deployer, whom agent flux does not list. Next: add the user to impersonates"}
+		}, Warning, "infra:shop.yaml:2: Kustomization teams/shop acts as"},
 		"a young replica is not blamed":   {func(r *status.Report) { r.Agents[0].Seen, r.Started = nil, noon.Add(-time.Minute) }, OK, ""},
 		"an exemption ended":              {func(r *status.Report) { r.Ending = []status.Exemption{{Name: "migration", Expires: noon, Ended: true}} }, Warning, "migration ended"},
 		"a grant is open":                 {func(r *status.Report) { r.Grants = []status.Grant{{Name: "inc-7", State: "Active", Expires: noon}} }, Warning, "inc-7 is open"},

@@ -24,6 +24,7 @@ type application struct {
 }
 
 type applicationSpec struct {
+	Project     string       `json:"project,omitempty"`
 	Source      *argoSource  `json:"source,omitempty"`
 	Sources     []argoSource `json:"sources,omitempty"`
 	Destination struct {

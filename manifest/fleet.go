@@ -24,6 +24,7 @@ type gitRepoSpec struct {
 	Paths           []string `json:"paths,omitempty"`
 	TargetNamespace string   `json:"targetNamespace,omitempty"`
 	KeepResources   bool     `json:"keepResources,omitempty"`
+	ServiceAccount  string   `json:"serviceAccount,omitempty"`
 	// Bundles are given by hand: a folder, and in it the file that stands in for its fleet.yaml.
 	Bundles []struct {
 		Base    string `json:"base"`
@@ -187,6 +188,7 @@ type fleetOptions struct {
 		Overlays []string `json:"overlays,omitempty"`
 	} `json:"yaml"`
 	KeepResources        bool              `json:"keepResources,omitempty"`
+	ServiceAccount       string            `json:"serviceAccount,omitempty"`
 	DeleteCRDResources   bool              `json:"deleteCRDResources,omitempty"`
 	NamespaceLabels      map[string]string `json:"namespaceLabels,omitempty"`
 	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitempty"`
@@ -225,6 +227,7 @@ func (o fleetOptions) merge(over fleetOptions) fleetOptions {
 	o.Kustomize.Dir = cmp.Or(over.Kustomize.Dir, o.Kustomize.Dir)
 	o.YAML.Overlays = slices.Concat(o.YAML.Overlays, over.YAML.Overlays)
 	o.KeepResources = o.KeepResources || over.KeepResources
+	o.ServiceAccount = cmp.Or(over.ServiceAccount, o.ServiceAccount)
 	o.NamespaceLabels = withStrings(o.NamespaceLabels, over.NamespaceLabels)
 	o.NamespaceAnnotations = withStrings(o.NamespaceAnnotations, over.NamespaceAnnotations)
 	o.DownstreamResources = slices.Concat(o.DownstreamResources, over.DownstreamResources)

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -196,6 +197,7 @@ func (f *bundleFinder) bundle(dir git.Path, options string) error {
 	if err := f.values(found, y); err != nil {
 		return err
 	}
+	y.ServiceAccount = cmp.Or(f.u.spec.ServiceAccount, y.ServiceAccount)
 	deployed := false
 	if found.Options, deployed = y.optionsFor(f.u.cluster); !deployed {
 		return nil

@@ -129,6 +129,7 @@ type fluxKustomizationSpec struct {
 	Prune                   bool             `json:"prune,omitempty"`
 	Force                   bool             `json:"force,omitempty"`
 	KubeConfig              map[string]any   `json:"kubeConfig,omitempty"`
+	ServiceAccountName      string           `json:"serviceAccountName,omitempty"`
 	TargetNamespace         string           `json:"targetNamespace,omitempty"`
 	NamePrefix              string           `json:"namePrefix,omitempty"`
 	NameSuffix              string           `json:"nameSuffix,omitempty"`

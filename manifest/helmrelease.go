@@ -28,6 +28,7 @@ type helmReleaseSpec struct {
 	} `json:"chartRef,omitempty"`
 	KubeConfig      map[string]any   `json:"kubeConfig,omitempty"`
 	ReleaseName     string           `json:"releaseName,omitempty"`
+	ServiceAccount  string           `json:"serviceAccountName,omitempty"`
 	TargetNamespace string           `json:"targetNamespace,omitempty"`
 	Values          map[string]any   `json:"values,omitempty"`
 	ValuesFrom      []helmValuesFrom `json:"valuesFrom,omitempty"`

@@ -79,6 +79,8 @@ type Set struct {
 	// Unfollowed names what Git asks an agent for and this rendering does not follow (a chart from the network, a repository that
 	// is not trusted): what it brings is not declared, and so is refused.
 	Unfollowed []Problem
+	// Unlisted are the agents' objects that act as a user whom the configuration does not list: what they delete is refused.
+	Unlisted []Unlisted
 
 	tracking map[string]argoTracking // by agent
 	merged   []*Object               // Objects, and those that yielded to another of the same key
@@ -132,6 +134,7 @@ func render(ctx context.Context, in Input, revisions map[string]revision) (*Set,
 	if len(r.problems) > 0 {
 		return nil, sortProblems(r.problems)
 	}
+	set.Unlisted = r.unlisted(set)
 	return set, nil
 }
 

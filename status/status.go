@@ -47,6 +47,8 @@ type Report struct {
 	Objects int `json:"objects"`
 	// Unfollowed is how much an agent is asked for that cannot be rendered, so that what it brings is not declared.
 	Unfollowed int `json:"unfollowed"`
+	// Unlisted are the users that an object in Git has an agent act as and that the agent's entry does not list: a sentence for each, with place and remedy.
+	Unlisted []string `json:"unlisted,omitempty"`
 
 	Grants []Grant `json:"grants"`
 	// Exemptions is how many there are; Ending are those that ended or end soon.
@@ -161,6 +163,9 @@ func (r *Report) Attention(soon time.Duration) []string {
 		if repository.FetchError != "" && repository.Commit != "" {
 			say("repository %s: cannot be fetched: %s", repository.Name, repository.FetchError)
 		}
+	}
+	for _, u := range r.Unlisted {
+		say("agents: %s", u)
 	}
 	if r.Registration != nil && !r.Registration.Looked.IsZero() && !r.Registration.Sound() {
 		if r.Registration.Error != "" {

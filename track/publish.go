@@ -285,7 +285,7 @@ func (t *Tracker) tidy(k *keptFile) {
 	}
 }
 
-// warn tells once what a revision asks for and what is not followed: what it brings is not declared.
+// warn tells once what a revision asks for and what is not followed (what it brings is not declared), or will be applied by nobody whom the gate knows.
 func (t *Tracker) warn(next *built) {
 	var before []manifest.Problem
 	if t.current != nil {
@@ -294,6 +294,15 @@ func (t *Tracker) warn(next *built) {
 	for _, p := range next.set.Unfollowed {
 		if !slices.Contains(before, p) {
 			t.cfg.Log.Warn("Git asks for something that is not followed", "repository", p.Repository, "path", p.Path, "line", p.Line, "why", p.What)
+		}
+	}
+	var listed []string
+	if t.current != nil {
+		listed = t.current.set.UnlistedUsers()
+	}
+	for _, u := range next.set.UnlistedUsers() {
+		if !slices.Contains(listed, u) {
+			t.cfg.Log.Warn("an agent acts as a user whom the configuration does not list", "what", u)
 		}
 	}
 }

@@ -8,6 +8,7 @@ const (
 	ConditionVerified = "Verified" // what was fetched is signed as the rules ask
 	ConditionReady    = "Ready"    // the last commit of the branch is the truth
 	ConditionServed   = "Served"   // what the object says is what the gate goes by
+	ConditionListed   = "Listed"   // the users that Git has the agents act as are listed in the gate's configuration
 )
 
 // The reasons of conditions.
@@ -20,6 +21,8 @@ const (
 	ConditionReasonStale   = "Stale"   // the Git host has not answered for longer than staleAfter
 	ConditionReasonDiffers = "Differs" // the gate goes by its own configuration, which says otherwise; the message names the fields
 	ConditionReasonUnknown = "Unknown" // the gate's own configuration has no such object
+
+	ConditionReasonUnlisted = "Unlisted" // an object in Git has an agent act as somebody whom the configuration does not list; the message names object, place and user
 )
 
 // TrustedRepositoryStatus is how a trusted repository stands, as the replica sees it that writes status.
@@ -48,7 +51,7 @@ type GateStatus struct {
 	Objects int `json:"objects,omitempty"`
 	// Exemptions says how many there are and when the next one ends: "3, next ends 2026-12-01".
 	Exemptions string `json:"exemptions,omitempty"`
-	// Conditions are Ready and Served.
+	// Conditions are Ready, Listed and Served.
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`

@@ -53,7 +53,7 @@ func (s *self) report() *status.Report {
 		r.Agents = append(r.Agents, status.Agent{Name: a.Name, Preset: a.Preset, Users: a.Users, Seen: moment(s.lastSeen(a.Name))})
 	}
 	if current := g.tracker.Truth().Current; current != nil {
-		r.Objects = current.Len()
+		r.Objects, r.Unlisted = current.Len(), current.Rendered.UnlistedUsers()
 	}
 	for _, t := range g.tracker.Status() {
 		r.Unfollowed += len(t.Unfollowed)
