@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -218,10 +217,9 @@ func (s *stage) eventually(what string, try func() error) {
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	address, err := cluster.FreeAddress()
 	check(t, err)
-	check(t, l.Close())
-	return l.Addr().String()
+	return address
 }
 
 func check(t *testing.T, err error) {

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/commitgate/commitgate/test/cluster"
 	"github.com/commitgate/commitgate/test/lab"
 )
 
@@ -156,10 +157,9 @@ func words(t *testing.T, stage []instruction) []string {
 
 func address(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	address, err := cluster.FreeAddress()
 	check(t, err)
-	check(t, l.Close())
-	return l.Addr().String()
+	return address
 }
 
 // process is a container that runs.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/commitgate/commitgate/test/cluster"
 )
 
 // callerFlags has the API server show a client certificate to the gate, as docs/install.md says.
@@ -17,7 +19,7 @@ func (l *Lab) callerFlags() ([]string, error) {
 		return nil, err
 	}
 	if l.listen == "" {
-		if l.listen, err = freeAddress(); err != nil {
+		if l.listen, err = cluster.FreeAddress(); err != nil {
 			return nil, err
 		}
 	}

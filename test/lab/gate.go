@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -81,17 +80,17 @@ func (l *Lab) startGate(ctx context.Context, wanted Config) error {
 	}
 	var err error
 	if g.listen = l.listen; g.listen == "" {
-		if g.listen, err = freeAddress(); err != nil {
+		if g.listen, err = cluster.FreeAddress(); err != nil {
 			return err
 		}
 	}
 	if g.health = wanted.Probes; g.health == "" {
-		if g.health, err = freeAddress(); err != nil {
+		if g.health, err = cluster.FreeAddress(); err != nil {
 			return err
 		}
 	}
 	if wanted.View {
-		if g.View, err = freeAddress(); err != nil {
+		if g.View, err = cluster.FreeAddress(); err != nil {
 			return err
 		}
 	}
@@ -132,14 +131,6 @@ func (l *Lab) writeConfig(context.Context) error {
 		return err
 	}
 	return os.WriteFile(l.gateConfig(), out.Bytes(), 0o600)
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // Start starts the gate on what it already has in its folder, and waits until it is ready.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/commitgate/commitgate/authority"
+	"github.com/commitgate/commitgate/test/cluster"
 )
 
 // streamFlags has the API server post its audit events to the gate, as users set it up: before there is a gate, so that its address and its authority
@@ -27,7 +28,7 @@ func (l *Lab) streamFlags() ([]string, error) {
 	}
 	token := hex.EncodeToString(secret)
 	var err error
-	if l.listen, err = freeAddress(); err != nil {
+	if l.listen, err = cluster.FreeAddress(); err != nil {
 		return nil, err
 	}
 	ca := filepath.Join(l.Dir, "gate", "ca")
