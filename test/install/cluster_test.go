@@ -2,6 +2,7 @@ package install
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -175,8 +176,14 @@ func everythingDown(t *testing.T, c *cluster.Cluster, installer, job, somebody, 
 	if err != nil {
 		t.Errorf("no token for the gate's pods while the gate is down: %v", err)
 	}
-	_, err = c.Kubectl(ctx, somebody, "", "--namespace=commitgate", "create", "token", "commitgate")
-	if err == nil || !strings.Contains(err.Error(), "commitgate guards itself") {
+	err = eventually(ctx, func() error { // this policy may take effect later than those before
+		_, err := c.Kubectl(ctx, somebody, "", "--namespace=commitgate", "create", "token", "commitgate")
+		if err == nil || !strings.Contains(err.Error(), "commitgate guards itself") {
+			return fmt.Errorf("want a refusal by the policy, got %v", err)
+		}
+		return nil
+	})
+	if err != nil {
 		t.Errorf("somebody gets a token of the gate while it is down: %v", err)
 	}
 }
