@@ -75,6 +75,9 @@ func recordedReviews(t *testing.T, file string) (reviews [][]byte) {
 	return reviews
 }
 
+// deep is a list that may stand where little is around it.
+var deep = strings.Repeat(`[`, maxDepth*2/3) + strings.Repeat(`]`, maxDepth*2/3)
+
 // strange are values whose reading could differ.
 var strange = map[string]string{
 	"an integer":                         `1`,
@@ -123,6 +126,10 @@ var strange = map[string]string{
 	"as deep as it may be":               strings.Repeat(`[`, maxDepth-4) + strings.Repeat(`]`, maxDepth-4),
 	"deeper than it may be":              strings.Repeat(`[`, maxDepth+1) + strings.Repeat(`]`, maxDepth+1),
 	"texts that share what is compared":  `["aaaaaaaa--------bbbbbbbb", "aaaaaaaa-x--------x-bbbbbbbb", "aaaaaaaa--------bbbbbbbb", "ab", "ba", "a\u0062"]`,
+	"an object twice":                    `[{"name": "as long as a head is", "b": [1]}, {"name": "as long as a head is", "b": [1]}]`,
+	"objects that share a head":          `[{"name": "as long as a head is", "b": 1}, {"name": "as long as a head is", "b": 2}, {"name": "as long as a head is", "b": 1, "c": 2}]`,
+	"a list that begins like another":    `[["as long as a head is, or longer"], ["as long as a head is, or longer", 1]]`,
+	"a deep list again where it may not": `[` + deep + `,` + strings.Repeat(`[`, maxDepth/2) + deep + strings.Repeat(`]`, maxDepth/2) + `]`,
 	"a long text twice":                  `["` + strings.Repeat("x", maxRepeated+1) + `", "` + strings.Repeat("x", maxRepeated+1) + `"]`,
 }
 

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strconv"
 	"unicode"
@@ -13,6 +14,8 @@ const (
 	maxDepth = 10000
 	// maxRepeated is the longest text that is looked up among those of the same review. An object and its old one have nearly all in common.
 	maxRepeated = 64
+	// headLength is how many bytes of an object or a list tell where to look for the same one.
+	headLength = 24
 )
 
 // reader reads JSON (RFC 8259) in one pass, and makes of it what sigs.k8s.io/json makes. Each method takes what stands next, and tells whether it did:
@@ -23,6 +26,14 @@ type reader struct {
 	depth int
 	// seen holds texts of this review by their hash, as the strings that they became.
 	seen [256]seen
+	// read holds objects and lists of this review by the hash of their head, as the values that they became.
+	read [128]part
+}
+
+// part is an object or a list of the review, and where it stands.
+type part struct {
+	from, to int
+	value    any
 }
 
 // seen is a string, and the same as a value once it was one.
@@ -63,11 +74,9 @@ func (r *reader) word(w string) bool {
 
 // value takes anything.
 func (r *reader) value() (any, bool) {
-	switch r.next() {
-	case '{':
-		return r.object()
-	case '[':
-		return r.list()
+	switch c := r.next(); c {
+	case '{', '[':
+		return r.part(c)
 	case '"':
 		text, kept, ok := r.string()
 		if kept == nil {
@@ -85,6 +94,35 @@ func (r *reader) value() (any, bool) {
 		return nil, r.word("null")
 	}
 	return r.number()
+}
+
+// part takes an object or a list. One that stood in the review before, byte by byte, becomes the same value, for nobody changes what was read: of an
+// update, most of the old object is the new one's.
+func (r *reader) part(bracket byte) (v any, ok bool) {
+	from := r.at
+	if len(r.text)-from < headLength {
+		return r.anew(bracket)
+	}
+	head := r.text[from : from+headLength]
+	hash := binary.LittleEndian.Uint64(head) ^ binary.LittleEndian.Uint64(head[8:])<<1 ^ binary.LittleEndian.Uint64(head[16:])<<2
+	kept := &r.read[hash*0x9E3779B97F4A7C15>>57] // Fibonacci hashing: the uppermost seven bits
+	n := kept.to - kept.from
+	if n > 0 && r.depth+n/2 <= maxDepth && bytes.HasPrefix(r.text[from:], r.text[kept.from:kept.to]) { // no deeper than half its length
+		r.at += n
+		return kept.value, true
+	}
+	if v, ok = r.anew(bracket); ok {
+		*kept = part{from, r.at, v}
+	}
+	return v, ok
+}
+
+// anew takes an object or a list.
+func (r *reader) anew(bracket byte) (any, bool) {
+	if bracket == '{' {
+		return r.object()
+	}
+	return r.list()
 }
 
 // object takes an object. Of a name that is there twice the last counts.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,9 @@ func replayFile(t *testing.T, file string, scope v1alpha1.Scope) map[string]int 
 			t.Fatalf("line %d: %v", i+1, items[i].Err)
 		}
 		got := player.Judge(t.Context(), items[i].Request)
+		if again, err := webhook.Decode(l.Review); err != nil || !reflect.DeepEqual(again, items[i].Request) {
+			t.Errorf("review %d (%s): judging changed what was read, in which an object and its old one share what is equal", i+1, l.Label.Class)
+		}
 		if got.Verdict == admit.Error.String() {
 			t.Errorf("review %d (%s): %s", i+1, l.Label.Class, got.Message)
 		}
