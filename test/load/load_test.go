@@ -110,15 +110,45 @@ func startNoOp(b *testing.B) (address, int) {
 	}
 }
 
-// startGate starts the gate on a repository that declares what the reviews hold.
-func startGate(b *testing.B) (address, int) {
+// startGate starts the gate on a repository that declares what the reviews hold. Its log is in dir.
+func startGate(b *testing.B, dir string) (address, int) {
 	b.Helper()
-	l, err := lab.Start(context.Background(), lab.Config{Dir: b.TempDir(), WithoutCluster: true})
+	l, err := lab.Start(context.Background(), lab.Config{Dir: dir, WithoutCluster: true})
 	check(b, err)
 	b.Cleanup(func() { check(b, l.Stop()) })
 	url, ca, err := l.Gate.Address()
 	check(b, err)
 	return address{url, string(ca)}, l.Gate.Pid()
+}
+
+// memory is a folder that is in memory, where the system has such a place.
+func memory(b *testing.B) string {
+	b.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "commitgate-load")
+	if err != nil {
+		return b.TempDir()
+	}
+	b.Cleanup(func() { check(b, os.RemoveAll(dir)) })
+	return dir
+}
+
+// commit is the median time in which the disk of dir makes a batch of records durable.
+func commit(b *testing.B, dir string) time.Duration {
+	b.Helper()
+	f, err := os.Create(filepath.Join(dir, "commit"))
+	check(b, err)
+	defer f.Close()
+	batch := bytes.Repeat([]byte("a record\n"), 16*2048/9)
+	times := make([]time.Duration, 100)
+	for i := range times {
+		began := time.Now()
+		_, err := f.Write(batch)
+		check(b, err)
+		check(b, f.Sync())
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
 }
 
 // processorTime is what a process has taken of the machine's processors so far; 0 where that is not to be had (proc_pid_stat(5)).
@@ -144,20 +174,27 @@ func check(tb testing.TB, err error) {
 	}
 }
 
-// caller sends reviews as an API server does: HTTP/2 over TLS, connections kept.
+// The protocols that API servers speak to webhooks: HTTP/1.1 to those behind a Service or an address elsewhere, so that requests spread over the
+// replicas (kubernetes/kubernetes#75791), HTTP/2 to those that a URL names on the same machine.
+const (
+	http1 = "http1.1"
+	http2 = "http2"
+)
+
+// caller sends reviews as an API server does: over TLS, connections kept.
 type caller struct {
 	client *http.Client
 	url    string
 	server int // the process that answers
 }
 
-func newCaller(b *testing.B, a address, server int) *caller {
+func newCaller(b *testing.B, a address, server int, protocol string) *caller {
 	b.Helper()
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(a.CA)) {
 		b.Fatal("no certificate")
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 64}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: protocol == http2, MaxIdleConnsPerHost: 64}
 	b.Cleanup(transport.CloseIdleConnections)
 	return &caller{client: &http.Client{Transport: transport}, url: a.URL, server: server}
 }
@@ -179,10 +216,18 @@ func (c *caller) ask(review []byte, allowed bool) error {
 	return nil
 }
 
-// measure runs the benchmark's requests from n callers and returns the median and the 99th percentile of their latencies.
-func measure(b *testing.B, c *caller, n int, review []byte, allowed bool) (p50, p99 time.Duration) {
+// cost is what requests cost.
+type cost struct {
+	p50, p99  time.Duration // of the latencies
+	perSecond float64
+	cpu       time.Duration // of the serving process, for each request
+}
+
+// measure sends the benchmark's requests from n callers.
+func measure(b *testing.B, c *caller, n int, review []byte, allowed bool) cost {
 	b.Helper()
 	check(b, c.ask(review, allowed)) // connects
+	before := processorTime(b, c.server)
 	var mu sync.Mutex
 	var all []time.Duration
 	var failed atomic.Pointer[error]
@@ -212,48 +257,68 @@ func measure(b *testing.B, c *caller, n int, review []byte, allowed bool) (p50, 
 		b.Fatal(*err)
 	}
 	slices.Sort(all)
-	return all[len(all)/2], all[len(all)*99/100]
+	return cost{
+		p50: all[len(all)/2], p99: all[len(all)*99/100], perSecond: float64(b.N) / b.Elapsed().Seconds(),
+		cpu: (processorTime(b, c.server) - before) / time.Duration(b.N),
+	}
 }
 
-// BenchmarkReview compares the gate with the baseline for one and for sixteen callers. The metrics p50-x, p99-x and cpu-x are multiples of the
-// baseline in the same run: only those can be compared between machines, and on a machine with other things to do, only cpu-x, the processor
-// time of the serving process for each request.
+// report writes a cost down, and its multiples of that of the baseline.
+func (c cost) report(b *testing.B, base cost) {
+	b.Helper()
+	b.ReportMetric(float64(c.cpu.Nanoseconds())/1000, "cpu-µs")
+	b.ReportMetric(float64(c.p50.Microseconds()), "p50-µs")
+	b.ReportMetric(float64(c.p99.Microseconds()), "p99-µs")
+	b.ReportMetric(c.perSecond, "requests/s")
+	if base.p50 > 0 {
+		b.ReportMetric(float64(c.p50)/float64(base.p50), "p50-x")
+		b.ReportMetric(float64(c.p99)/float64(base.p99), "p99-x")
+		b.ReportMetric(c.perSecond/base.perSecond, "requests-x")
+	}
+	if base.cpu > 0 {
+		b.ReportMetric(float64(c.cpu)/float64(base.cpu), "cpu-x")
+	}
+}
+
+// BenchmarkReview compares the gate with the baseline for one and for sixteen callers, its log in memory and on the disk of TMPDIR. The metrics
+// p50-x, p99-x, requests-x and cpu-x are multiples of the baseline in the same run: only those can be compared between machines, and on a machine
+// with other things to do, only cpu-x, the processor time of the serving process for each request. commits is by how many times of what the disk
+// takes to make a batch durable the median is longer than the baseline's.
 func BenchmarkReview(b *testing.B) {
-	a, pid := startNoOp(b)
-	noOp := newCaller(b, a, pid)
-	a, pid = startGate(b)
-	gate := newCaller(b, a, pid)
-	for _, callers := range []int{1, 16} {
-		var base50, base99, baseCPU time.Duration
-		for _, load := range []struct {
-			name    string
-			to      *caller
-			review  []byte
-			allowed bool
-		}{
-			{"no-op", noOp, agentUpdate, true},
-			{"agent-allowed", gate, agentUpdate, true},
-			{"human-refused", gate, humanUpdate, false},
-		} {
-			b.Run(fmt.Sprintf("%s/callers=%d", load.name, callers), func(b *testing.B) {
-				before := processorTime(b, load.to.server)
-				p50, p99 := measure(b, load.to, callers, load.review, load.allowed)
-				cpu := (processorTime(b, load.to.server) - before) / time.Duration(b.N)
-				if load.to == noOp {
-					base50, base99, baseCPU = p50, p99, cpu
-				}
-				b.ReportMetric(float64(cpu.Nanoseconds())/1000, "cpu-µs")
-				b.ReportMetric(float64(p50.Microseconds()), "p50-µs")
-				b.ReportMetric(float64(p99.Microseconds()), "p99-µs")
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
-				if base50 > 0 {
-					b.ReportMetric(float64(p50)/float64(base50), "p50-x")
-					b.ReportMetric(float64(p99)/float64(base99), "p99-x")
-				}
-				if baseCPU > 0 {
-					b.ReportMetric(float64(cpu)/float64(baseCPU), "cpu-x")
-				}
-			})
+	type server struct {
+		address
+		pid int
+	}
+	start := func(a address, pid int) server { return server{a, pid} }
+	noOp, inMemory := start(startNoOp(b)), start(startGate(b, memory(b)))
+	disk := b.TempDir()
+	onDisk, oneCommit := start(startGate(b, disk)), commit(b, disk)
+	for _, protocol := range []string{http1, http2} {
+		for _, callers := range []int{1, 16} {
+			var base cost
+			for _, load := range []struct {
+				name    string
+				to      server
+				review  []byte
+				allowed bool
+			}{
+				{"no-op", noOp, agentUpdate, true},
+				{"agent-allowed", inMemory, agentUpdate, true},
+				{"human-refused", inMemory, humanUpdate, false},
+				{"agent-allowed-durable", onDisk, agentUpdate, true},
+			} {
+				b.Run(fmt.Sprintf("%s/%s/callers=%d", load.name, protocol, callers), func(b *testing.B) {
+					to := newCaller(b, load.to.address, load.to.pid, protocol)
+					c := measure(b, to, callers, load.review, load.allowed)
+					if load.to == noOp {
+						base = c
+					}
+					c.report(b, base)
+					if load.to == onDisk {
+						b.ReportMetric(float64(c.p50-base.p50)/float64(oneCommit), "commits")
+					}
+				})
+			}
 		}
 	}
 }
