@@ -14,7 +14,7 @@ echo "sync agents: Flux and Argo CD, into bin/ (many minutes the first time)" >&
 rm -rf "$bin/flux" "$bin/argocd"
 mkdir "$bin/flux" "$bin/argocd"
 cd flux
-for controller in kustomize-controller source-controller; do
+for controller in helm-controller kustomize-controller source-controller; do
 	module=github.com/fluxcd/$controller
 	go build -ldflags '-s -w' -o "$bin/$controller" "$module"
 	install -m 644 "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/bases/*.yaml "$bin/flux/"
