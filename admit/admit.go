@@ -25,8 +25,8 @@ type Gate struct {
 	spec  v1alpha1.GateSpec
 	stale map[string]time.Duration // by repository: how old the last fetch may be; absent is any age
 	users map[string]identity
-	// components are those of Argo CD beside its agent's controllers, by user name.
-	components map[string]string
+	// companions are the programs beside those that apply, by user name.
+	companions map[string]companion
 	rows       map[string][]row  // rows of built-in controllers, by user name
 	builtin    *account.Types    // of the built-in kinds, until the truth brings its own
 	anchors    map[string]git.ID // by repository
@@ -36,7 +36,7 @@ type Gate struct {
 // New prepares a configuration, which was validated when it was loaded. builtin knows the kinds of Kubernetes itself.
 func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), builtin: builtin,
-		anchors: map[string]git.ID{}, alone: map[string]bool{}, components: map[string]string{}}
+		anchors: map[string]git.ID{}, alone: map[string]bool{}, companions: map[string]companion{}}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
 		for _, u := range a.Impersonates {
@@ -54,7 +54,7 @@ func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
 			case component == agent.ApplicationSetController:
 				g.users[u] = identity{agent: a, sets: true}
 			default:
-				g.components[u] = component
+				g.companions[u] = companion{component, a}
 			}
 		}
 	}

@@ -7,6 +7,12 @@ import (
 	"github.com/commitgate/commitgate/api/v1alpha1"
 )
 
+// companion is a program of an agent's installation beside those that apply.
+type companion struct {
+	component string
+	agent     *v1alpha1.Agent
+}
+
 // argoCDNotes are the annotations that components of Argo CD beside its controllers leave on Argo CD's own objects, by resource; nil for others. They ask for
 // a look, or tell what was told: nothing that is applied depends on them.
 func argoCDNotes(component string) map[string][]string {
@@ -25,10 +31,21 @@ func argoCDNotes(component string) map[string][]string {
 // noted lets the programs beside those that apply keep status, and leave notes, on the agent's own kinds. Whatever else they ask for is somebody's at
 // the UI, or a thief's, and judged as such.
 func (j *judgement) noted() *Decision {
-	component := j.components[j.r.User.Name]
-	if component == "" || j.id.agent != nil || !proven(j.r.User) || j.r.Operation != Update {
+	c, ok := j.companions[j.r.User.Name]
+	if !ok || j.id.agent != nil || !proven(j.r.User) || j.r.Operation != Update {
 		return nil
 	}
+	d := j.notedBy(c.component)
+	if d == nil {
+		return nil
+	}
+	if wrong := wrongPod(j.r.User, c.agent, true); wrong != nil {
+		return wrong
+	}
+	return d
+}
+
+func (j *judgement) notedBy(component string) *Decision {
 	if notes := argoCDNotes(component)[j.r.resource()]; len(notes) > 0 && j.r.Subresource == "" && changing(notes...)(j) {
 		d := j.keptByArgoCD()
 		d.Role = RoleController

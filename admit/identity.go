@@ -42,17 +42,22 @@ func (g *Gate) identify(u User) (identity, *Decision) {
 		return id, deny(v1alpha1.ReasonImpersonated, "%s carries no credential of that service account: somebody impersonates it.\n"+
 			"Next: let the agent apply the change, or list the user under impersonates if the agent acts as it.", u.Name)
 	}
-	if pod := u.claim(claimPod); pod != "" && len(id.agent.Pods) > 0 {
-		ns, name, _ := u.serviceAccount()
-		if id.sets && strings.HasPrefix(pod, name+"-") {
-			return id, nil // the Deployment is named as its account
-		}
-		if !slices.ContainsFunc(id.agent.Pods, func(p string) bool { return matches(p, ns+"/"+pod) }) {
-			return id, deny(v1alpha1.ReasonWrongPod, "the token of %s belongs to pod %s/%s, which is not one of the agent's.\n"+
-				"Next: find out who runs that pod; if it is right, list it under pods of agent %s.", u.Name, ns, pod, id.agent.Name)
-		}
+	return id, wrongPod(u, id.agent, id.sets)
+}
+
+// wrongPod refuses a token that is bound to a pod which is none of the agent's; nil where it is one, or where configuration or token does not say.
+// companion: the agent's pods are configured by patterns that need not cover the user's, whose Deployment is named as its account, maybe after a release.
+func wrongPod(u User, a *v1alpha1.Agent, companion bool) *Decision {
+	pod := u.claim(claimPod)
+	if pod == "" || len(a.Pods) == 0 {
+		return nil
 	}
-	return id, nil
+	ns, name, _ := u.serviceAccount()
+	if companion && strings.Contains("-"+pod, "-"+name+"-") || slices.ContainsFunc(a.Pods, func(p string) bool { return matches(p, ns+"/"+pod) }) {
+		return nil
+	}
+	return deny(v1alpha1.ReasonWrongPod, "the token of %s belongs to pod %s/%s, which is not one of the agent's.\n"+
+		"Next: find out who runs that pod; if it is right, list it under pods of agent %s.", u.Name, ns, pod, a.Name)
 }
 
 // matches tells whether a name fits a pattern with * and ?. A pattern that cannot be read (validated at load) fits nothing.

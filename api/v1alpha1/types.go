@@ -357,7 +357,8 @@ type Agent struct {
 	Users []string `json:"users"`
 	// Impersonates are the exact user names that the agent acts as; such requests carry no proof of a pod.
 	Impersonates []string `json:"impersonates,omitempty"`
-	// Pods, if set, are patterns of "namespace/name" that a token's pod claim must match where it has one.
+	// Pods, if set, are patterns of "namespace/name" that a token's pod claim must match where it has one. The pods of the other
+	// programs beside them are known by the name of their account as well: source-controller-….
 	Pods []string `json:"pods,omitempty"`
 	// Fleet is what Fleet knows of this cluster, where it is not the local one: by that its targets choose.
 	Fleet *FleetCluster `json:"fleet,omitempty"`
