@@ -11,15 +11,18 @@ key=$(cat build.sh ./*/go.mod ./*/go.sum ./argocd/*/main.go | sha256sum | cut -d
 if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 
 echo "sync agents: Flux and Argo CD, into bin/ (many minutes the first time)" >&2
-rm -rf "$bin/flux" "$bin/argocd"
-mkdir "$bin/flux" "$bin/argocd"
+new=$(mktemp -d "$bin/.agents.XXXXXX")
+trap 'rm -rf "$new"' EXIT
+mkdir "$new/flux" "$new/argocd"
 cd flux
 for controller in helm-controller kustomize-controller source-controller; do
 	module=github.com/fluxcd/$controller
 	go build -ldflags '-s -w' -o "$bin/$controller" "$module"
-	install -m 644 "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/bases/*.yaml "$bin/flux/"
+	install -m 644 "$(go list -m -f '{{.Dir}}' "$module")"/config/crd/bases/*.yaml "$new/flux/"
 done
 cd ../argocd
 go build -ldflags '-s -w' -o "$bin/" ./...
-install -m 644 "$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)"/manifests/crds/*-crd.yaml "$bin/argocd/"
+install -m 644 "$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)"/manifests/crds/*-crd.yaml "$new/argocd/"
+rm -rf "$bin/flux" "$bin/argocd" # only now: tests may be running with them
+mv "$new/flux" "$new/argocd" "$bin/"
 echo "$key" >"$stamp"
