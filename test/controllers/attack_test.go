@@ -34,7 +34,7 @@ spec:
 // TestAnAdministratorChangesNothing: a member of system:masters, whom no authorizer stops, tries what such people try.
 func TestAnAdministratorChangesNothing(t *testing.T) {
 	g := start(t, cluster.Config{}, "")
-	g.startMachine()
+	g.startNode()
 	flux, carol := g.person(agentUser), g.person("carol")
 	g.declare(shopOfOne)
 	flux.apply(shopOfOne)
@@ -56,7 +56,7 @@ func TestAnAdministratorChangesNothing(t *testing.T) {
 		"a deletecollection":                  {"delete", "configmaps", "--all"},
 		"the namespace":                       {"delete", "namespace/shop"},
 		"a pod":                               {"delete", "pod/" + pod},
-		"an eviction":                         {"drain", node, "--ignore-daemonsets", "--force"},
+		"an eviction":                         {"drain", cluster.NodeName, "--ignore-daemonsets", "--force"},
 		"a shell":                             {"exec", pod, "--", "sh"},
 		"a container beside the pod's":        {"debug", pod, "--image=evil", "--container=debugger"},
 		"a port":                              {"port-forward", "pod/" + pod, "0:80"},
@@ -66,7 +66,7 @@ func TestAnAdministratorChangesNothing(t *testing.T) {
 		"a server-side apply with the agent's field manager": {"annotate", "configmap/settings", "a=b", "--field-manager=kustomize-controller"},
 		"a replacement of itself as the garbage collector":   {"delete", "configmap/settings", "--as=system:serviceaccount:kube-system:generic-garbage-collector"},
 		"a deletion as the namespace controller":             {"delete", "configmap/settings", "--as=system:serviceaccount:kube-system:namespace-controller"},
-		"a pod's deletion as its kubelet":                    {"delete", "pod/" + pod, "--as=system:node:" + node, "--as-group=system:nodes"},
+		"a pod's deletion as its kubelet":                    {"delete", "pod/" + pod, "--as=system:node:" + cluster.NodeName, "--as-group=system:nodes"},
 		"a pod's deletion as the API server itself":          {"delete", "pod/" + pod, "--as=system:apiserver", "--as-group=system:masters"},
 	} {
 		if out, err := carol.kubectl(t.Context(), args...); err == nil || !strings.Contains(err.Error(), "gate.commitgate.dev") {

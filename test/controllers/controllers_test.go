@@ -25,7 +25,7 @@ func TestEverythingThatControllersDoForGitPasses(t *testing.T) {
 
 func life(t *testing.T, c cluster.Config) {
 	g := start(t, c, "")
-	m := g.startMachine()
+	node := g.startNode()
 	k := g.person("flux")
 	shop, widget := read(t, "shop.yaml"), read(t, "widget.yaml")
 
@@ -71,7 +71,7 @@ func life(t *testing.T, c cluster.Config) {
 	g.declare(held, widget)
 	k.apply(held)
 	before := k.get("pod/db-0={.metadata.uid}")
-	if err := m.kubelet.CoreV1().Pods("shop").Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
+	if err := node.Kubelet.CoreV1().Pods("shop").Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
 	g.eventually("the pod is remade from the older revision", func() error {

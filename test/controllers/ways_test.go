@@ -175,7 +175,7 @@ func TestTheWaysOfAnAgent(t *testing.T) {
 	g.refusals()
 	g.publish(declared{documents: setup, agent: "ci"}, declared{documents: web, agent: "ci", apply: agent.Apply{Recreate: true}}, declared{documents: hook, agent: "ci", apply: agent.Apply{Hook: true, GenerateName: true}})
 	ways("a forced replacement that Git says", "", web, "", "replace", "--force", "-f", "-")
-	g.startMachine()
+	g.startNode()
 	ways("a hook whose name the server completes", strings.Replace(hook, "migrate:1", "evil", 1), hook, "containers[name=migrate].image", "create", "-f", "-")
 	ci.becomes("jobs={.items[0].status.succeeded}", "1")
 	if _, err := g.cluster.Kubectl(t.Context(), ci.kubeconfig, "", "delete", "deployments", "--all", "-n", "shop"); err != nil {
