@@ -205,3 +205,27 @@ func bundle(t *testing.T, name string) map[string]any {
 func role(t *testing.T, rules string) map[string]any {
 	return object(t, "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {name: everything, uid: r}, "+rules+"}")
 }
+
+// The write of a Deployment's status may have read it before a rollout and be asked about after it. The ReplicaSet of the new template is right nevertheless,
+// from its controller alone, and until a write shows a generation that is not behind.
+func TestAStatusOfBeforeTakesNoTemplateBack(t *testing.T) {
+	w := newWorld(t, declaredScope(), deployment)
+	seen := func(image string, generation int64) {
+		live := object(t, strings.Replace(deployment, "web:1", image, 1))
+		metadata := live["metadata"].(map[string]any)
+		metadata["uid"], metadata["generation"] = "d", generation
+		w.live.Observe(live)
+	}
+	owner, controller := ownedBySomebody("Deployment", "web", "d"), serviceAccount("kube-system", "deployment-controller")
+	seen("web:1", 4)
+	seen("web:2", 5)
+	seen("web:1", 4) // the status
+	w.want("of the new template", request(controller, nil, replicaSetOf(t, owner, "web:2")), Allow, v1alpha1.ReasonDerived)
+	w.want("of the old one", request(controller, nil, replicaSetOf(t, owner, "web:1")), Allow, v1alpha1.ReasonDerived)
+	w.want("of neither", request(controller, nil, replicaSetOf(t, owner, "evil")), Deny, v1alpha1.ReasonNotFromOwner, "image")
+	w.want("by a person", request(carol, nil, replicaSetOf(t, owner, "web:2")), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	seen("web:1", 4)
+	w.want("of the new template, after another status", request(controller, nil, replicaSetOf(t, owner, "web:2")), Allow, v1alpha1.ReasonDerived)
+	seen("web:3", 6)
+	w.want("of a template that was since replaced", request(controller, nil, replicaSetOf(t, owner, "web:2")), Deny, v1alpha1.ReasonNotFromOwner, "image")
+}

@@ -103,7 +103,7 @@ func (f follows) judge(j *judgement) *Decision {
 		if template == nil {
 			return retry(v1alpha1.ReasonOwnerUnknown, "%s owns %s, and has not been seen yet.\nNext: wait; the controller asks again by itself.", owner.Key, j.key)
 		}
-		if differ := j.types().Follows(f.part(j.r.Object), template, f.extra); len(differ) > 0 && !f.fromRevision(j, owner) {
+		if differ := j.types().Follows(f.part(j.r.Object), template, f.extra); len(differ) > 0 && !f.fromRevision(j, owner) && !f.fromNewer(j, owner) {
 			d := j.notDerived(v1alpha1.ReasonNotFromOwner, someOf(differ)+" does not follow from "+owner.Key.String())
 			d.Entry, d.Fields = entry, differ
 			return d
@@ -124,6 +124,13 @@ func (f follows) fromRevision(j *judgement, owner live.Owner) bool {
 	revision := j.Live.Object(manifest.Key{Group: "apps", Kind: "ControllerRevision", Namespace: j.key.Namespace, Name: name})
 	return revision != nil && revision.Template != nil && slices.ContainsFunc(revision.Owners, func(o live.Owner) bool { return o.UID == owner.UID }) &&
 		len(j.types().Follows(f.part(j.r.Object), revision.Template, f.extra)) == 0
+}
+
+// fromNewer tells whether what a controller makes follows from the template that a write gave the owner, although a write of the owner's status that had read
+// the older one was seen last.
+func (f follows) fromNewer(j *judgement, owner live.Owner) bool {
+	l := j.Live.Object(owner.Key)
+	return j.isController() && l != nil && l.UID == owner.UID && l.Newer != nil && len(j.types().Follows(f.part(j.r.Object), l.Newer, f.extra)) == 0
 }
 
 // templateOf is what an owner makes others from: as it is live, where that was seen, else as Git declares it.

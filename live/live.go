@@ -27,10 +27,15 @@ type Object struct {
 	// Template is what the object makes others from: the pod template of a workload, the job template of a
 	// CronJob, the pod template that a ControllerRevision keeps; nil for other kinds. It is shared with the review it came from and must not be changed.
 	Template map[string]any
+	// Newer is the template of a higher generation that was seen before this one: two writes were under way at once, and which of them is persisted
+	// nobody has said yet. nil if there is none.
+	Newer map[string]any
 	// Deleting: the object has a deletionTimestamp.
 	Deleting bool
 	// Node and Account are where a Pod runs and as whom; "" if that was not seen, or the object is no Pod.
 	Node, Account string
+
+	generation, newer int64 // of the object, and of Newer
 }
 
 // Store holds the live objects that can own others. The zero value is empty and ready; it is safe for concurrent use.
@@ -82,6 +87,12 @@ func (s *Store) Remove(object map[string]any) {
 func (s *Store) put(o *Object) {
 	if before := s.objects[o.Key]; before != nil && before.UID == o.UID {
 		o.Node, o.Account = cmp.Or(o.Node, before.Node), cmp.Or(o.Account, before.Account)
+		switch {
+		case o.generation < before.generation:
+			o.Newer, o.newer = before.Template, before.generation
+		case o.generation < before.newer:
+			o.Newer, o.newer = before.Newer, before.newer
+		}
 	}
 	if s.objects == nil {
 		s.objects = map[manifest.Key]*Object{}

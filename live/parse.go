@@ -75,6 +75,7 @@ func parse(object map[string]any) *Object {
 	}
 	meta, _ := object["metadata"].(map[string]any)
 	o := &Object{Key: k, UID: text(meta, "uid"), Owners: OwnersOf(object), GenerateName: text(meta, "generateName"), Template: TemplateOf(object), Deleting: Deleting(object)}
+	o.generation, _ = meta["generation"].(int64)
 	if spec, ok := object["spec"].(map[string]any); ok && k.Kind == "Pod" {
 		o.Node, o.Account = text(spec, "nodeName"), text(spec, "serviceAccountName")
 	}

@@ -28,7 +28,6 @@ type stage struct {
 	t           *testing.T
 	processes   map[string]*cluster.Process
 	kubeconfigs map[string]string // by program
-	tools       string            // folder of programs that an agent runs, "" if it runs none
 }
 
 // start starts a lab whose repository holds the files of testdata/NAME, and more. It skips where one of the programs is not built.
@@ -92,7 +91,7 @@ func (s *stage) bootstrap(manager string, paths ...string) {
 // run runs a program, with the account of this name if there is one.
 func (s *stage) run(program, namespace, account string, environment, args []string) {
 	s.t.Helper()
-	environment = append(environment, "HOME="+s.t.TempDir(), "PATH="+s.tools+string(os.PathListSeparator)+os.Getenv("PATH"))
+	environment = append(environment, "HOME="+s.t.TempDir(), "PATH="+os.Getenv("PATH"))
 	if account != "" {
 		if s.kubeconfigs[program] == "" { // the gate lets nobody make a second token for the agent
 			token, err := s.Cluster.ServiceAccount(s.t.Context(), namespace, account, "")

@@ -52,8 +52,8 @@ type Line struct {
 	Label    *Label          `json:"label,omitempty"`
 }
 
-// Label is what is known of a review without the gate. Expect is allow, deny, or "" where it is not for the label to say; Strict is the same where
-// everything is guarded.
+// Label is what is known of a review without the gate. Expect is allow, deny, or "" where the label does not say; Strict is the same where everything is
+// guarded.
 type Label struct {
 	Class  string `json:"class"`
 	Expect string `json:"expect"`
@@ -215,6 +215,8 @@ func (r *Recorder) label(request *admissionv1.AdmissionRequest) *Label {
 		if request.DryRun != nil && *request.DryRun {
 			l.Class = "agent-dry-run"
 		}
+	case user == "system:serviceaccount:kube-system:horizontal-pod-autoscaler" && request.SubResource == "scale":
+		l.Class = "controller-hpa-scale" // right only where Git leaves the replicas out
 	case strings.HasPrefix(user, "system:serviceaccount:kube-system:"), strings.HasPrefix(user, "system:") && !strings.HasPrefix(user, "system:serviceaccount:"):
 		l.Class, l.Expect, l.Strict = "controller", "allow", "allow"
 		if aside {
