@@ -195,7 +195,8 @@ func watchable(r metav1.APIResource) bool {
 	return !strings.Contains(r.Name, "/") && slices.Contains(r.Verbs, "list") && slices.Contains(r.Verbs, "watch")
 }
 
-// store is where a reflector puts the objects of one kind.
+// store is where a reflector puts the objects of one kind. To Add, Update and Delete it answers no error: a reflector does nothing about one but write it into
+// its log, with the whole object.
 type store struct {
 	into *policy.Inventory
 	kind policy.Kind
@@ -210,20 +211,26 @@ func (s *store) Add(obj any) error { return s.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (s *store) Update(obj any) error {
-	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return fmt.Errorf("%T is not what was asked for", obj)
-	}
-	return s.told(s.into.Put(u.Object))
+	s.change(obj, s.into.Put)
+	return nil
 }
 
 // Delete implements cache.ReflectorStore.
 func (s *store) Delete(obj any) error {
+	s.change(obj, s.into.Delete)
+	return nil
+}
+
+// change makes a change, or says by itself why it did not.
+func (s *store) change(obj any, apply func(object map[string]any) error) {
 	u, ok := obj.(*unstructured.Unstructured)
-	if !ok {
-		return fmt.Errorf("%T is not what was asked for", obj)
+	err := fmt.Errorf("%T is not what was asked for", obj)
+	if ok {
+		err = s.told(apply(u.Object))
 	}
-	return s.into.Delete(u.Object)
+	if err != nil && !errors.Is(err, policy.ErrInventoryFull) {
+		s.log.Error("the inventory of policies does not have a change", "kind", s.kind.String(), "err", err)
+	}
 }
 
 // Replace implements cache.ReflectorStore.
