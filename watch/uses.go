@@ -32,6 +32,7 @@ type Uses struct {
 	leases coordinationclient.LeaseInterface
 	holder string
 	now    func() time.Time
+	within time.Duration // claimTimeout
 }
 
 // NewUses prepares counting in a namespace, for the replica named holder. It does not reach for the cluster.
@@ -40,12 +41,12 @@ func NewUses(cluster *rest.Config, namespace, holder string, now func() time.Tim
 	if err != nil {
 		return nil, err
 	}
-	return &Uses{client.Leases(namespace), holder, now}, nil
+	return &Uses{client.Leases(namespace), holder, now, claimTimeout}, nil
 }
 
 // Claim counts one use of a grant, as breakglass.Counter says. A Lease whose counts cannot be read counts nothing.
 func (u *Uses) Claim(ctx context.Context, grant string, known, limit int) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	ctx, cancel := context.WithTimeout(ctx, u.within)
 	defer cancel()
 	var err error
 	for range maxClaimTries {

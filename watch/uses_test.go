@@ -45,6 +45,7 @@ func TestReplicasCountUsesTogether(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		uses.within = time.Minute // a busy machine's API server is no reason to count nothing
 		all.Go(func() {
 			for range limit {
 				switch _, err := uses.Claim(t.Context(), "inc-7", 0, limit); {
@@ -71,6 +72,7 @@ func TestReplicasCountUsesTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	uses.within = time.Minute
 	if _, err := uses.Claim(t.Context(), "inc-8", limit, limit); !errors.Is(err, breakglass.ErrExhausted) {
 		t.Errorf("a count that is gone: %v", err)
 	}
