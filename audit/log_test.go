@@ -561,7 +561,7 @@ func TestCopies(t *testing.T) {
 		cfg := testConfig(t)
 		var fail bool
 		var mu sync.Mutex
-		cfg.Copies = []Copy{{Name: "second", Required: true, Sink: sinkFunc(func(context.Context, []byte) error {
+		cfg.Copies = []Copy{{Name: "second", Required: true, Timeout: time.Minute, Sink: sinkFunc(func(context.Context, []byte) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if fail {
@@ -591,7 +591,7 @@ func TestCopies(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer sink.Close()
-		cfg.Copies = []Copy{{Name: "file", Required: true, Sink: sink}}
+		cfg.Copies = []Copy{{Name: "file", Required: true, Timeout: time.Minute, Sink: sink}}
 		l := open(t, cfg)
 		for i := range 30 {
 			mustAppend(t, l, decision(i))
