@@ -56,6 +56,8 @@ type Config struct {
 	Interval time.Duration
 	// Peers cosign.
 	Peers []Peer
+	// PeerTimeout bounds what one of them may take: it is asked off the request path, and the next checkpoint comes soon. 2 s if it is not set.
+	PeerTimeout time.Duration
 	// Logger for what needs somebody's eyes; slog.Default() if it is nil.
 	Logger *slog.Logger
 }
@@ -110,6 +112,9 @@ func New(cfg Config) (*Sealer, error) {
 	}
 	if cfg.Interval == 0 {
 		cfg.Interval = 5 * time.Second
+	}
+	if cfg.PeerTimeout == 0 {
+		cfg.PeerTimeout = 2 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -91,7 +91,7 @@ func (w *workbench) newSealer() {
 	var err error
 	w.sealer, err = New(Config{
 		Dir: w.dir, Origin: origin, Durable: func() uint64 { return w.log.Health().Seq },
-		Signers: w.signers, Verifiers: w.verifiers, Peers: w.peers, Logger: quiet,
+		Signers: w.signers, Verifiers: w.verifiers, Peers: w.peers, PeerTimeout: time.Minute, Logger: quiet,
 	})
 	if err != nil {
 		w.t.Fatal(err)

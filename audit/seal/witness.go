@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	tlogfmt "github.com/transparency-dev/formats/log"
 	fnote "github.com/transparency-dev/formats/note"
@@ -33,9 +32,6 @@ type Peer struct {
 	Client *http.Client
 }
 
-// peerTimeout bounds what one peer may take: it is asked off the request path, and the next checkpoint comes soon.
-const peerTimeout = 2 * time.Second
-
 // maxRequest is more than any add-checkpoint request takes: 63 hashes and a note.
 const maxRequest = 64 << 10
 
@@ -50,7 +46,7 @@ func (s *Sealer) cosign(ctx context.Context, sh *shard, cp *Checkpoint) ([]byte,
 	var wg sync.WaitGroup
 	for i, p := range s.cfg.Peers {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+			ctx, cancel := context.WithTimeout(ctx, s.cfg.PeerTimeout)
 			defer cancel()
 			lines[i], errs[i] = p.ask(ctx, cp, sh.hashes)
 		})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // What an operator of an installation does: the replicas start without knowing each other and make their keys, which stay where they are; what they print
@@ -28,7 +29,7 @@ func TestReplicasFindTheirPeersInOneFolder(t *testing.T) {
 	open := func(name string) *gate {
 		t.Helper()
 		g, err := gateIn(t, data(name), func(o *serveOptions) {
-			o.name, o.audit.peersDir, o.audit.peerURL = name, folder, "http://%s"
+			o.name, o.audit.peersDir, o.audit.peerURL, o.audit.peerTimeout = name, folder, "http://%s", time.Minute
 		})
 		if err != nil {
 			t.Fatal(err)

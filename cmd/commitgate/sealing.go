@@ -31,6 +31,7 @@ type auditOptions struct {
 	keys, formerKeys []string
 	peers            []string
 	peersDir         string
+	peerTimeout      time.Duration // no flag: 0 but in tests, which busy machines run too
 	peerURL          string
 	witnessKey       string
 	streamToken      string
@@ -131,7 +132,7 @@ func openAudit(ctx context.Context, cfg *v1alpha1.Config, o serveOptions, log *s
 	}
 	s.sealer, err = seal.New(seal.Config{
 		Dir: dir, Origin: origin, Durable: func() uint64 { return s.log.Health().Seq }, Signers: signers, Verifiers: append(verifiers, witnesses(peers)...),
-		Interval: o.audit.sealInterval, Peers: peers, Logger: log,
+		Interval: o.audit.sealInterval, Peers: peers, PeerTimeout: o.audit.peerTimeout, Logger: log,
 	})
 	if err == nil {
 		s.shipper, err = ship.NewShipper(dir, o.audit.ship, shipInterval, log)
