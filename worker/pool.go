@@ -20,8 +20,8 @@ import (
 const (
 	// idleFor is how long a child without work is kept: it holds some 60 MB, most of it shared with the parent.
 	idleFor = time.Minute
-	// startFor bounds the start of a child: what does not answer by then is not this program.
-	startFor = 20 * time.Second
+	// startFor bounds the start of a child: what does not answer by then is not this program. On a busy machine a child needs many seconds.
+	startFor = time.Minute
 	// maxErrors is how much of a child's standard error is kept, to tell what it died of. It is not shown: it may quote what the job holds.
 	maxErrors = 4 << 10
 	// DefaultMemory is what one child may take, in bytes.
