@@ -203,7 +203,7 @@ func (s *stage) becomes(namespace, object, jsonpath, want string) {
 // eventually tries until it succeeds. It has a bound so that a defect ends a test rather than hangs it.
 func (s *stage) eventually(what string, try func() error) {
 	s.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		err := try()
 		if err == nil {
 			return
