@@ -150,11 +150,11 @@ type appProject struct {
 // argocd-cm is not in Git, whether Argo CD impersonates at all is not known: who lists accounts will have meant them.
 func (u *applicationUnit) actsAs(r *renderer, set *Set, a *v1alpha1.Agent) ([]string, string) {
 	home := argoNamespace(a)
-	if o := r.values[Key{Kind: "ConfigMap", Namespace: home, Name: "argocd-cm"}]; o != nil && text(o.Content.Child("data"), "application.sync.impersonation.enabled") != "true" {
+	if o := r.value(Key{Kind: "ConfigMap", Namespace: home, Name: "argocd-cm"}); o != nil && text(o.Content.Child("data"), "application.sync.impersonation.enabled") != "true" {
 		return nil, ""
 	}
 	key := Key{Group: argoGroup, Kind: "AppProject", Namespace: home, Name: cmp.Or(u.spec.Project, "default")}
-	i, ok := slices.BinarySearchFunc(set.Objects, key, func(o *Object, k Key) int { return compareKeys(o.Key, k) })
+	i, ok := slices.BinarySearchFunc(set.Objects, key, func(o *Object, k Key) int { return o.Key.Compare(k) })
 	if !ok {
 		return nil, ""
 	}

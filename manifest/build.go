@@ -3,6 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -95,14 +96,15 @@ type Build struct {
 	Objects []*Object
 
 	id        unitID
+	self      *unitID // the same, as the objects name it: one for the builds of all revisions
 	spec      string
 	taken     string
 	inputs    map[file]git.ID // what was read, and what was not there
 	files     map[file]*parsed
 	rendered  map[file]*rendered // of kustomizations and charts, by folder
 	documents []*document
-	dressed   map[*document]*Object // nil: not applied
-	scopes    map[groupKind]scope   // of custom kinds, as they were taken to be
+	dressed   dressed
+	scopes    map[groupKind]scope // of custom kinds, as they were taken to be
 	tracking  argoTracking
 	bundles   []*fleetBundle // that a GitRepo of Fleet makes
 	lacking   bool           // something outside of Git was not there: with the next push it may be
@@ -149,11 +151,8 @@ func (r *renderer) build(u unit) (*Build, error) {
 		}
 		return nil, err
 	}
-	if old := r.previous[a.id()]; old != nil {
+	if old := r.previous[a.id()]; old != nil && old.spec == a.spec && old.taken == b.taken && old.Declared.same(a.at) {
 		b.dressed, b.scopes, b.tracking = old.dressed, old.scopes, old.tracking
-		if old.spec != a.spec || old.taken != b.taken || !old.Declared.same(a.at) {
-			b.dressed = nil
-		}
 	}
 	return r.dress(u, b), nil
 }
@@ -174,8 +173,13 @@ func (r *renderer) buildBefore(u unit) (*Build, error) {
 
 func newBuild(r *renderer, u unit) *Build {
 	a := u.about()
+	id := a.id()
+	self := &id
+	if old := r.previous[id]; old != nil {
+		self = old.self
+	}
 	return &Build{
-		Owner: a.owner, Part: a.part, Declared: a.at, id: a.id(), spec: a.spec, taken: u.taken(r),
+		Owner: a.owner, Part: a.part, Declared: a.at, id: id, self: self, spec: a.spec, taken: u.taken(r),
 		inputs: map[file]git.ID{}, files: map[file]*parsed{}, rendered: map[file]*rendered{},
 	}
 }
@@ -209,16 +213,43 @@ func (r *renderer) stillDressed(b *Build) bool {
 	return b.tracking == r.tracking(b.Owner.Agent)
 }
 
+// dressed are documents, and at the same places the objects that were made of them: nil where the agent does not apply it.
+type dressed struct {
+	documents []*document
+	objects   []*Object
+}
+
+// of are the objects of these documents as far as they were made before, and a map of those of the places in between, where the documents are others.
+func (d dressed) of(documents []*document) (objects []*Object, from, to int, known map[*document]*Object) {
+	objects = make([]*Object, len(documents))
+	from = sharedHead(d.documents, documents)
+	tail := sharedTail(d.documents[from:], documents[from:])
+	to = len(documents) - tail
+	copy(objects, d.objects[:from])
+	copy(objects[to:], d.objects[len(d.objects)-tail:])
+	known = map[*document]*Object{}
+	for i := from; i < len(d.documents)-tail; i++ {
+		known[d.documents[i]] = d.objects[i]
+	}
+	return objects, from, to, known
+}
+
 // dress makes the objects of a build. Those that are what they were keep their pointer.
 func (r *renderer) dress(u unit, b *Build) *Build {
 	made := *b
-	made.scopes, made.Objects, made.dressed = map[groupKind]scope{}, nil, make(map[*document]*Object, len(b.documents))
-	made.tracking = r.tracking(b.Owner.Agent)
-	same := b.scopes == nil || r.stillDressed(b)
+	made.scopes, made.tracking = map[groupKind]scope{}, r.tracking(b.Owner.Agent)
+	was := b.dressed
+	if r.stillDressed(b) {
+		maps.Copy(made.scopes, b.scopes)
+	} else {
+		was = dressed{}
+	}
+	objects, from, to, known := was.of(b.documents)
 	var before *objectsBefore
-	for _, doc := range b.documents {
-		o, ok := b.dressed[doc]
-		if !ok || !same {
+	for i := from; i < to; i++ {
+		doc := b.documents[i]
+		o, ok := known[doc]
+		if !ok {
 			if o = r.object(u, &made, doc); o != nil {
 				if before == nil {
 					before = r.objectsBefore(b.id)
@@ -227,13 +258,12 @@ func (r *renderer) dress(u unit, b *Build) *Build {
 					o = was
 				}
 			}
-		} else if gk, _ := kindOf(doc.content); builtinScope(gk) == scopeUnknown {
-			made.scopes[gk] = r.scopes[gk]
 		}
-		made.dressed[doc] = o
-		if o != nil {
-			made.Objects = append(made.Objects, o)
-		}
+		objects[i] = o
+	}
+	made.dressed = dressed{b.documents, objects}
+	if made.Objects = objects; slices.Contains(objects, nil) {
+		made.Objects = slices.DeleteFunc(slices.Clone(objects), func(o *Object) bool { return o == nil })
 	}
 	made.lean = &Build{
 		Owner: made.Owner, Part: made.Part, Declared: made.Declared, Repository: made.Repository, Path: made.Path, Release: made.Release, id: made.id,
@@ -291,7 +321,7 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	metadata := doc.content.Child("metadata")
 	o := &Object{
 		Key:     Key{Group: gk.group, Kind: gk.kind, Namespace: text(metadata, "namespace"), Name: text(metadata, "name")},
-		Version: version, Content: doc.content, Source: at, Owner: a.owner,
+		Version: version, Content: doc.content, Source: at, Owner: a.owner, by: b.self,
 	}
 	if o.Name == "" {
 		if prefix := text(metadata, "generateName"); prefix != "" {

@@ -57,7 +57,7 @@ func (u *bundleUnit) chart() (git.Path, bool) {
 
 func (u *bundleUnit) waits(r *renderer, _ bool) string {
 	for _, from := range u.valuesFrom() {
-		if r.values[from.key] == nil {
+		if r.value(from.key) == nil {
 			return fmt.Sprintf("%s takes values from %s, which is declared nowhere in Git", u.self.name(), from.key)
 		}
 	}
@@ -88,7 +88,7 @@ func (u *bundleUnit) valuesFrom() []namedValues {
 func (u *bundleUnit) taken(r *renderer) string {
 	digest := sha256.New()
 	for _, from := range u.valuesFrom() {
-		if o := r.values[from.key]; o != nil {
+		if o := r.value(from.key); o != nil {
 			digestEntries(digest, o)
 		}
 	}

@@ -66,7 +66,7 @@ func rendererOf(t *testing.T, c fluxCase) *renderer {
 			}
 			field := map[string]string{"ConfigMap": "data", "Secret": "stringData"}[kind]
 			o := &Object{Key: Key{Kind: kind, Namespace: c.Namespace, Name: name}, Content: compact.Of(map[string]any{field: data})}
-			r.values[o.Key] = o
+			r.fresh[o.Key] = o
 		}
 	}
 	return r

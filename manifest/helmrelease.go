@@ -169,7 +169,7 @@ func (u *helmUnit) taken(r *renderer) string {
 		fmt.Fprintf(digest, "%s\n", s.repository.Name)
 	}
 	for _, from := range u.spec.ValuesFrom {
-		if o := r.values[u.self.valuesKey(from.fluxValues)]; o != nil {
+		if o := r.value(u.self.valuesKey(from.fluxValues)); o != nil {
 			digestEntries(digest, o)
 		}
 	}

@@ -51,7 +51,7 @@ var errValues = errors.New("what it holds cannot be merged into the values")
 func (v *releaseValues) gather(r *renderer, a *about, at Source, refs []valuesRef) error {
 	var from []*Object
 	for _, ref := range refs {
-		o := r.values[ref.from]
+		o := r.value(ref.from)
 		if o == nil {
 			continue // optional: see waits
 		}

@@ -5,6 +5,8 @@
 package manifest
 
 import (
+	"strings"
+
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/compact"
@@ -27,6 +29,20 @@ func (k Key) String() string {
 		return kind + " " + k.Name
 	}
 	return kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Compare orders keys as a Set does: by group, kind, namespace, name.
+func (k Key) Compare(o Key) int {
+	if c := strings.Compare(k.Group, o.Group); c != 0 {
+		return c
+	}
+	if c := strings.Compare(k.Kind, o.Kind); c != 0 {
+		return c
+	}
+	if c := strings.Compare(k.Namespace, o.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(k.Name, o.Name)
 }
 
 // Source is where in Git an object is declared.
@@ -80,6 +96,8 @@ type Object struct {
 
 	// implied: the agent makes the object only where it is not there (Argo CD's CreateNamespace).
 	implied bool
+	// by is the build that it is of; nil if it stands in the configuration.
+	by *unitID
 	// crd: it stands in the crds folder of a chart.
 	crd bool
 }

@@ -2,103 +2,178 @@ package manifest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"sort"
 
 	"github.com/commitgate/commitgate/agent"
 )
 
-// merge makes the set: the objects of the set before but for those of builds that are gone or changed, and those of the new builds. Only what
-// changed is sorted.
+// merge makes the set out of the one before: only objects of a key that is new, gone or declared otherwise are looked at. The rest is copied, as pointers.
 func (r *renderer) merge() *Set {
-	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows)}
-	set.tracking = map[string]argoTracking{}
+	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows), tracking: map[string]argoTracking{}}
 	for _, a := range r.in.Gate.Agents {
 		set.tracking[a.Name] = r.tracking(a.Name)
 	}
-	kept := map[*Build]bool{}
+	var before Set
 	if r.in.Previous != nil {
-		for _, b := range r.in.Previous.Builds {
-			kept[b] = false
-		}
+		before = *r.in.Previous
 	}
-	var added []*Object
-	for _, b := range r.builds {
-		if _, ok := kept[b]; ok {
-			kept[b] = true
-			continue
-		}
-		added = append(added, b.Objects...)
-	}
+	gone, added := r.changes(before.Builds)
 	slices.SortStableFunc(added, byKey)
-	gone := map[*Object]bool{}
-	for b, ok := range kept {
-		if !ok {
+	var keys []Key
+	for _, o := range added {
+		keys = append(keys, o.Key)
+	}
+	for o := range gone {
+		keys = append(keys, o.Key)
+	}
+	slices.SortFunc(keys, Key.Compare)
+	keys = slices.Compact(keys)
+	made := make([][]*Object, 0, len(keys)) // of each key
+	set.merged = replace(before.merged, keys, func(k Key, was []*Object) []*Object {
+		now := slices.DeleteFunc(slices.Clone(was), func(o *Object) bool { return gone[o] })
+		for len(added) > 0 && added[0].Key == k {
+			now, added = append(now, added[0]), added[1:]
+		}
+		made = append(made, now)
+		return now
+	})
+	set.Objects = replace(before.Objects, keys, func(Key, []*Object) []*Object {
+		now := made[0]
+		made = made[1:]
+		return r.unique(now)
+	})
+	return set
+}
+
+func byKey(a, b *Object) int { return a.Key.Compare(b.Key) }
+
+// changes are the objects of the builds of the set before that are not in those of now, and those that are new.
+func (r *renderer) changes(before []*Build) (gone map[*Object]bool, added []*Object) {
+	gone = map[*Object]bool{}
+	has := make(map[unitID]bool, len(r.builds))
+	for _, b := range r.builds {
+		has[b.id] = true
+		var was []*Object
+		switch old := r.previous[b.id]; {
+		case old == b:
+			continue
+		case old != nil:
+			was = old.Objects
+		}
+		left, more := exchanged(was, b.Objects)
+		maps.Copy(gone, left)
+		added = append(added, more...)
+	}
+	for _, b := range before {
+		if !has[b.id] {
 			for _, o := range b.Objects {
 				gone[o] = true
 			}
 		}
 	}
-	if r.in.Previous == nil {
-		set.merged = added
-	} else if set.merged = r.in.Previous.merged; len(added)+len(gone) > 0 {
-		set.merged = mergeSorted(set.merged, gone, added)
-	} else {
-		set.Objects = r.in.Previous.Objects
-		return set
-	}
-	set.Objects = r.unique(set.merged)
-	return set
+	return gone, added
 }
 
-func byKey(a, b *Object) int { return compareKeys(a.Key, b.Key) }
-
-// mergeSorted merges what is left of the objects before with the added ones.
-func mergeSorted(before []*Object, gone map[*Object]bool, added []*Object) []*Object {
-	merged := make([]*Object, 0, len(before)+len(added))
-	for _, o := range before {
-		if gone[o] {
-			continue
-		}
-		for len(added) > 0 && byKey(added[0], o) < 0 {
-			merged, added = append(merged, added[0]), added[1:]
-		}
-		merged = append(merged, o)
+// exchanged are the objects that are gone from a list, and those that were added to it.
+func exchanged(was, now []*Object) (gone map[*Object]bool, added []*Object) {
+	was, now = withoutEnds(was, now)
+	gone = make(map[*Object]bool, len(was))
+	for _, o := range was {
+		gone[o] = true
 	}
-	return append(merged, added...)
+	for _, o := range now {
+		if !gone[o] {
+			added = append(added, o)
+		}
+	}
+	for _, o := range now {
+		delete(gone, o)
+	}
+	return gone, added
+}
+
+// withoutEnds are two lists without what they have in common at both ends: a push changes a few places of a long list.
+func withoutEnds[T comparable](a, b []T) ([]T, []T) {
+	n := sharedHead(a, b)
+	a, b = a[n:], b[n:]
+	n = sharedTail(a, b)
+	return a[:len(a)-n], b[:len(b)-n]
+}
+
+// sharedHead is how many items two lists begin with alike.
+func sharedHead[T comparable](a, b []T) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// sharedTail is how many items two lists end with alike.
+func sharedTail[T comparable](a, b []T) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return n
+}
+
+// replace is a list of objects, sorted by key, with others in the place of those with one of the keys, sorted too.
+func replace(list []*Object, keys []Key, with func(k Key, was []*Object) []*Object) []*Object {
+	if len(keys) == 0 {
+		return list
+	}
+	out := make([]*Object, 0, len(list)+len(keys))
+	for _, k := range keys {
+		at := search(list, k)
+		was := withKey(list, k)
+		out = append(append(out, list[:at]...), with(k, was)...)
+		list = list[at+len(was):]
+	}
+	return append(out, list...)
+}
+
+// search is where the objects of a key stand in a list that is sorted by key, or would stand.
+func search(list []*Object, k Key) int {
+	return sort.Search(len(list), func(i int) bool { return list[i].Key.Compare(k) >= 0 })
+}
+
+// withKey are the objects of a key in a list that is sorted by key.
+func withKey(list []*Object, k Key) []*Object {
+	at := search(list, k)
+	end := at
+	for end < len(list) && list[end].Key == k {
+		end++
+	}
+	return list[at:end]
 }
 
 // unique refuses what is declared twice: which one holds would depend on which agent, or which sync, comes last. A namespace that an agent makes only
-// because it is not there yields to one that is declared.
+// because it is not there yields to one that is declared. The objects are of one key.
 func (r *renderer) unique(objects []*Object) []*Object {
-	out := make([]*Object, 0, len(objects))
-	for len(objects) > 0 {
-		n := 1
-		for n < len(objects) && objects[n].Key == objects[0].Key {
-			n++
+	var out []*Object
+	for _, o := range withoutFound(objects) {
+		if len(out) == 0 {
+			out = append(out, o)
+			continue
 		}
-		first := len(out)
-		for _, o := range withoutFound(objects[:n]) {
-			if len(out) == first {
-				out = append(out, o)
-				continue
+		other := out[len(out)-1]
+		switch {
+		case o.implied:
+			out[len(out)-1] = other.alsoMade(o)
+		case other.implied:
+			out[len(out)-1] = o.alsoMade(other)
+		case o.Apply.GenerateName:
+			out = append(out, o)
+		default:
+			first, second := other, o
+			if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
+				first, second = o, other
 			}
-			other := out[len(out)-1]
-			switch {
-			case o.implied:
-				out[len(out)-1] = other.alsoMade(o)
-			case other.implied:
-				out[len(out)-1] = o.alsoMade(other)
-			case o.Apply.GenerateName:
-				out = append(out, o)
-			default:
-				first, second := other, o
-				if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
-					first, second = o, other
-				}
-				r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
-			}
+			r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
 		}
-		objects = objects[n:]
 	}
 	return out
 }
@@ -107,7 +182,7 @@ func (r *renderer) unique(objects []*Object) []*Object {
 // very same file: a Kustomization flux-system in the folder that it applies, an Application of its own folder. The root says where to look, that object
 // says what is applied, and how.
 func withoutFound(objects []*Object) []*Object {
-	if len(objects) == 1 {
+	if len(objects) < 2 {
 		return objects
 	}
 	return slices.DeleteFunc(slices.Clone(objects), func(o *Object) bool {

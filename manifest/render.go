@@ -149,8 +149,8 @@ type renderer struct {
 	versions  map[string]bool     // API versions of CRDs that were found
 
 	sources   map[sourceKey]*source
-	values    map[Key]*Object              // ConfigMaps and Secrets, for those who take values from them
-	madeBy    map[Key]unitID               // what brings them
+	fresh     map[Key]*Object              // ConfigMaps and Secrets that are not as in the set before: see value
+	met       map[unitID]met               // the builds whose objects are known
 	missed    map[Key]Source               // values that were taken for absent, and by whom
 	opened    map[unitID]map[string]string // what their entries decrypt to, by the texts that stand for them
 	reopened  map[unitID]bool              // what was read again for that
@@ -170,13 +170,14 @@ type renderer struct {
 	filesRead int
 	bytesRead int64
 	objects   int
+	turn      int // of the build that was met last
 }
 
 func newRenderer(ctx context.Context, in Input, revisions map[string]revision, limits Limits) *renderer {
 	r := &renderer{
 		ctx: ctx, in: in, revisions: maps.Clone(revisions), limits: limits,
 		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
-		values: map[Key]*Object{}, madeBy: map[Key]unitID{}, opened: map[unitID]map[string]string{}, reopened: map[unitID]bool{}, missed: map[Key]Source{}, known: map[unitID]unit{},
+		fresh: map[Key]*Object{}, met: map[unitID]met{}, opened: map[unitID]map[string]string{}, reopened: map[unitID]bool{}, missed: map[Key]Source{}, known: map[unitID]unit{},
 	}
 	if in.Previous != nil {
 		for _, b := range in.Previous.Builds {
@@ -329,7 +330,7 @@ func (r *renderer) settle() {
 		}
 	}
 	for _, k := range sortedKeys(r.missed) {
-		if o, ok := r.values[k]; ok {
+		if o := r.value(k); o != nil {
 			r.problem(r.missed[k], "it takes values from %s, which what it renders itself declares in %s", k, o.Source.place())
 		}
 	}
@@ -356,20 +357,8 @@ func (s Source) place() string {
 	return p
 }
 
-func compareKeys(a, b Key) int {
-	for _, pair := range [][2]string{{a.Group, b.Group}, {a.Kind, b.Kind}, {a.Namespace, b.Namespace}, {a.Name, b.Name}} {
-		if pair[0] != pair[1] {
-			if pair[0] < pair[1] {
-				return -1
-			}
-			return 1
-		}
-	}
-	return 0
-}
-
 func sortedKeys[V any](m map[Key]V) []Key {
-	return slices.SortedFunc(maps.Keys(m), compareKeys)
+	return slices.SortedFunc(maps.Keys(m), Key.Compare)
 }
 
 // fileID is the object id of a file or folder, "" if there is none or the repository is not rendered.

@@ -87,12 +87,16 @@ func (r *renderer) objectRoot(i int, root v1alpha1.Root) {
 	}
 }
 
-// discover follows the agents' objects, and remembers the definitions and values, among the objects of a build.
+// discover follows the agents' objects, and remembers the definitions and values, among the objects of a build. Values are many, and most are what they were:
+// only those that are not are noted.
 func (r *renderer) discover(b *Build) {
 	r.unfollows = append(r.unfollows, b.unfollows...)
 	above := r.known[b.id].about()
+	r.noteValues(b)
 	for _, o := range b.Objects {
-		r.meet(o, above)
+		if o.Group != "" {
+			r.meet(o, above)
+		}
 	}
 	for _, found := range b.bundles {
 		r.meetBundle(found, above)
@@ -104,7 +108,7 @@ func (r *renderer) meet(o *Object, above *about) bool {
 	switch o.Group {
 	case "":
 		if o.Kind == "ConfigMap" || o.Kind == "Secret" {
-			r.values[o.Key], r.madeBy[o.Key] = o, above.id()
+			r.fresh[o.Key] = o
 			return true
 		}
 	case "apiextensions.k8s.io":

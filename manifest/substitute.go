@@ -35,7 +35,7 @@ func (u *kustomizationUnit) waitsForValues(r *renderer, last bool) string {
 func (r *renderer) lacks(a *about, from fluxValues, takes string, last bool) string {
 	k := a.valuesKey(from)
 	switch {
-	case r.values[k] != nil:
+	case r.value(k) != nil:
 	case last && from.Optional:
 		r.missed[k] = a.at
 	default:
@@ -59,7 +59,7 @@ func (u *kustomizationUnit) taken(r *renderer) string {
 	fmt.Fprintf(digest, "%q %q\n", s.why, s.ignore)
 	if u.spec.PostBuild != nil {
 		for _, from := range u.spec.PostBuild.SubstituteFrom {
-			if o := r.values[u.self.valuesKey(from)]; o != nil {
+			if o := r.value(u.self.valuesKey(from)); o != nil {
 				digestEntries(digest, o)
 			}
 		}
@@ -76,7 +76,7 @@ func (u *kustomizationUnit) variables(r *renderer) (*variables, error) {
 	places := map[string]Key{}
 	var from []*Object
 	for _, ref := range u.spec.PostBuild.SubstituteFrom {
-		o := r.values[u.self.valuesKey(ref)]
+		o := r.value(u.self.valuesKey(ref))
 		if o == nil {
 			continue // optional: see waits
 		}

@@ -21,7 +21,7 @@ func (r *renderer) tracking(agentName string) argoTracking {
 	t := argoTracking{method: agent.TrackByAnnotation, labelKey: "app.kubernetes.io/instance"}
 	for i := range r.in.Gate.Agents {
 		if a := &r.in.Gate.Agents[i]; a.Name == agentName {
-			if o := r.values[Key{Kind: "ConfigMap", Namespace: argoNamespace(a), Name: "argocd-cm"}]; o != nil {
+			if o := r.value(Key{Kind: "ConfigMap", Namespace: argoNamespace(a), Name: "argocd-cm"}); o != nil {
 				data := o.Content.Child("data")
 				t.method = agent.ArgoCDTracking(cmp.Or(text(data, "application.resourceTrackingMethod"), string(t.method)))
 				t.labelKey = cmp.Or(text(data, "application.instanceLabelKey"), t.labelKey)

@@ -18,6 +18,59 @@ type entry struct {
 	known  bool   // it was decrypted
 }
 
+// met is what discovering a build has found.
+type met struct {
+	turn  int              // builds that are met later have a higher one
+	gone  map[*Object]bool // that the build had in the set before, and has no more
+	added []*Object        // that it had not
+}
+
+// noteValues remembers the ConfigMaps and Secrets of a build, for those who take values from them.
+func (r *renderer) noteValues(b *Build) {
+	for _, o := range r.met[b.id].added { // a chart that is rendered again
+		if r.fresh[o.Key] == o {
+			delete(r.fresh, o.Key)
+		}
+	}
+	r.turn++
+	m := met{turn: r.turn}
+	switch was := r.previous[b.id]; was {
+	case b:
+	case nil:
+		m.added = b.Objects
+	default:
+		m.gone, m.added = exchanged(was.Objects, b.Objects)
+	}
+	r.met[b.id] = m
+	for _, o := range m.added {
+		if o.holdsValues() {
+			r.fresh[o.Key] = o
+		}
+	}
+}
+
+// value is the ConfigMap or Secret of a key, for those who take values from it; nil if none is found (yet). Of several that of the build that was met last.
+func (r *renderer) value(k Key) *Object {
+	found, turn := r.fresh[k], 0
+	if found != nil && found.by != nil {
+		turn = r.met[*found.by].turn
+	}
+	if r.in.Previous == nil {
+		return found
+	}
+	for _, o := range withKey(r.in.Previous.merged, k) {
+		if m, ok := r.met[*o.by]; ok && !m.gone[o] && m.turn > turn && o.holdsValues() {
+			found, turn = o, m.turn
+		}
+	}
+	return found
+}
+
+// holdsValues: others may take values from it.
+func (o *Object) holdsValues() bool {
+	return o.Group == "" && (o.Kind == "ConfigMap" || o.Kind == "Secret")
+}
+
 // noteOpened remembers what an entry of a ConfigMap or Secret decrypts to, by the text that stands for it, while this rendering lasts.
 func (r *renderer) noteOpened(b *Build, standsFor, plain string) {
 	if r.opened[b.id] == nil {
@@ -61,7 +114,10 @@ func (r *renderer) openedText(o *Object, standsFor string) (plain string, known 
 	if !o.Sealed.Covers(standsFor) {
 		return "", false, nil
 	}
-	id := r.madeBy[o.Key]
+	var id unitID // that of the configuration
+	if o.by != nil {
+		id = *o.by
+	}
 	if plain, known = r.opened[id][standsFor]; known || r.reopened[id] {
 		return plain, known, nil
 	}

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"sort"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,7 +26,7 @@ import (
 type assembly struct {
 	ctx                 context.Context
 	old                 *snapshot.Snapshot // nil at first
-	was                 map[*manifest.Object]*snapshot.Entry
+	was                 entries
 	sources             map[string]*source        // by repository
 	defined, wasDefined map[string]map[string]any // CRDs beside those of Git, by name: now, and before
 
@@ -34,7 +35,7 @@ type assembly struct {
 
 	commits map[git.ID]*git.Commit
 
-	now  map[*manifest.Object]*snapshot.Entry
+	now  entries
 	put  []*snapshot.Entry
 	gone []manifest.Key
 	todo []*snapshot.Entry // entries whose declaration has to be prepared
@@ -85,42 +86,62 @@ func kindOf(k manifest.Key) kind { return kind{k.Group, k.Kind} }
 
 var customResourceDefinition = kind{"apiextensions.k8s.io", "CustomResourceDefinition"}
 
+// entries are declared objects, sorted by key, and at the same places their entries.
+type entries struct {
+	objects []*manifest.Object
+	list    []*snapshot.Entry
+}
+
 // run sorts the objects into what is new, what stays and what is gone, and prepares what is new.
 func (a *assembly) run(objects []*manifest.Object) error {
-	a.now = make(map[*manifest.Object]*snapshot.Entry, len(objects))
+	a.now = entries{objects, make([]*snapshot.Entry, len(objects))}
 	a.commits = make(map[git.ID]*git.Commit)
-	keys := make(map[manifest.Key]bool) // of what is not as it was
-	var errs []error
-	for i, o := range objects {
-		if i > 0 && objects[i-1].Key == o.Key { // they are sorted
-			errs = append(errs, fmt.Errorf("%s is declared twice: in %s and in %s", o.Key, place(objects[i-1]), place(o)))
-			continue
-		}
-		if a.was[o] == nil {
-			keys[o.Key] = true
-		}
-		a.now[o] = nil
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...)
-	}
-	for o := range a.was {
-		if _, stays := a.now[o]; !stays && !keys[o.Key] {
-			a.gone = append(a.gone, o.Key)
-		}
+	if err := a.takeOver(); err != nil {
+		return err
 	}
 	if err := a.retype(objects); err != nil {
 		return err
 	}
-	for _, o := range objects {
-		e, err := a.entry(o)
+	for i, o := range objects {
+		e, err := a.entry(o, a.now.list[i])
 		if err != nil {
 			return fmt.Errorf("%s in %s: %w", o.Key, place(o), err)
 		}
-		a.now[o] = e
+		a.now.list[i] = e
 	}
 	return a.prepare()
 }
+
+// takeOver gives the objects that were declared before the entries that they had, and finds what is gone. Both lists are sorted, so that keys are
+// compared only where the objects are others.
+func (a *assembly) takeOver() error {
+	var errs []error
+	was, objects := a.was, a.now.objects
+	for i, o := range objects {
+		for len(was.objects) > 0 && was.objects[0] != o {
+			c := was.objects[0].Key.Compare(o.Key)
+			if c > 0 {
+				break
+			}
+			if c < 0 {
+				a.gone = append(a.gone, was.objects[0].Key)
+			}
+			was = was.rest()
+		}
+		if len(was.objects) > 0 && was.objects[0] == o {
+			a.now.list[i] = was.list[0]
+			was = was.rest()
+		} else if i > 0 && objects[i-1].Key == o.Key {
+			errs = append(errs, fmt.Errorf("%s is declared twice: in %s and in %s", o.Key, place(objects[i-1]), place(o)))
+		}
+	}
+	for _, o := range was.objects {
+		a.gone = append(a.gone, o.Key)
+	}
+	return errors.Join(errs...)
+}
+
+func (e entries) rest() entries { return entries{e.objects[1:], e.list[1:]} }
 
 // place says where an object is declared: shop:apps/cart.yaml:12.
 func place(o *manifest.Object) string {
@@ -135,10 +156,7 @@ func place(o *manifest.Object) string {
 func (a *assembly) retype(objects []*manifest.Object) error {
 	a.retyped = make(map[kind]bool)
 	crds := a.redefine()
-	for _, o := range objects {
-		if kindOf(o.Key) != customResourceDefinition {
-			continue
-		}
+	for _, o := range ofKind(objects, customResourceDefinition) {
 		crds = append(crds, o.Content.Map())
 		if old := a.before(o.Key); old == nil || old.Content != o.Content {
 			a.retyped[described(o.Content.Map())] = true
@@ -164,6 +182,16 @@ func (a *assembly) retype(objects []*manifest.Object) error {
 	}
 	a.types = types // a CRD that is not understood leaves its kind without a schema, which the API server will not take either
 	return nil
+}
+
+// ofKind are the objects of a kind, of a list that is sorted by key.
+func ofKind(objects []*manifest.Object, k kind) []*manifest.Object {
+	at := sort.Search(len(objects), func(i int) bool { return objects[i].Key.Compare(manifest.Key{Group: k.group, Kind: k.kind}) >= 0 })
+	n := at
+	for n < len(objects) && kindOf(objects[n].Key) == k {
+		n++
+	}
+	return objects[at:n]
 }
 
 // redefine lists the CRDs beside those of Git, which come later and so count if both have one, and notes the kinds of which one came, went or changed.
@@ -200,13 +228,12 @@ func (a *assembly) before(k manifest.Key) *snapshot.Entry {
 	return a.old.Lookup(k)
 }
 
-// entry finds or makes the entry of an object.
-func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
+// entry finds or makes the entry of an object; old is the one that it had in the snapshot before, nil if it is new.
+func (a *assembly) entry(o *manifest.Object, old *snapshot.Entry) (*snapshot.Entry, error) {
 	src := a.sources[o.Source.Repository]
 	if src == nil {
 		return nil, fmt.Errorf("repository %s is not configured", o.Source.Repository)
 	}
-	old := a.was[o]
 	retyped := a.retyped[kindOf(o.Key)]
 	if old != nil && !src.moved && !retyped {
 		return old, nil
@@ -215,7 +242,7 @@ func (a *assembly) entry(o *manifest.Object) (*snapshot.Entry, error) {
 	if o.Source.Commit != "" {
 		revision = o.Source.Commit
 	}
-	changed := src.lineage.last(revision, append(slices.Clip(o.Source.Inputs), o.Source.Path)...)
+	changed := src.lineage.last(revision, &o.Source)
 	if old != nil && !retyped && old.Changed.ID == changed.id {
 		return old, nil
 	}

@@ -42,7 +42,7 @@ func (b *builder) defined() map[string]map[string]any {
 type built struct {
 	*snapshot.Snapshot
 	set       *manifest.Set
-	entries   map[*manifest.Object]*snapshot.Entry
+	entries   entries
 	defined   map[string]map[string]any // the CRDs beside those of Git, by name
 	policies  []git.ID                  // the folders of the policies, as the configuration lists them
 	put, gone int                       // how many objects are new or differ, and how many are no longer declared

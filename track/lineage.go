@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/commitgate/commitgate/git"
+	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/signing"
 )
 
@@ -123,21 +124,27 @@ func (l *lineage) holds(id git.ID) bool {
 	return ok
 }
 
-// last is the newest commit, not after a revision, that touched one of the paths.
-func (l *lineage) last(revision git.ID, paths ...git.Path) lineageCommit {
-	return l.commits[l.lastIndex(l.index[revision], paths...)]
+// last is the newest commit, not after a revision, that touched what an object is made from.
+func (l *lineage) last(revision git.ID, from *manifest.Source) lineageCommit {
+	return l.commits[l.lastIndex(l.index[revision], from)]
 }
 
-// lastIndex is the index of the newest commit, not after one, that touched one of the paths.
-func (l *lineage) lastIndex(end int32, paths ...git.Path) int32 {
-	var newest int32
-	for _, p := range paths {
-		list := l.touched[p]
-		if n := sort.Search(len(list), func(i int) bool { return list[i] > end }); n > 0 {
-			newest = max(newest, list[n-1])
-		}
+// lastIndex is the index of the newest commit, not after one, that touched what an object is made from.
+func (l *lineage) lastIndex(end int32, from *manifest.Source) int32 {
+	newest := l.lastTouch(end, from.Path)
+	for _, p := range from.Inputs {
+		newest = max(newest, l.lastTouch(end, p))
 	}
 	return newest
+}
+
+// lastTouch is the index of the newest commit, not after one, that touched a path; that of the anchor if none did.
+func (l *lineage) lastTouch(end int32, p git.Path) int32 {
+	list := l.touched[p]
+	if n := sort.Search(len(list), func(i int) bool { return list[i] > end }); n > 0 {
+		return list[n-1]
+	}
+	return 0
 }
 
 // parent is the folder of a path; that of a top-level name is ".".

@@ -33,7 +33,7 @@ func (p *Past) Versions(ctx context.Context, e *snapshot.Entry) iter.Seq2[Versio
 			at = l.lineage.index[pinned]
 		}
 		for {
-			at = l.lineage.lastIndex(at, append(append([]git.Path(nil), object.Source.Inputs...), object.Source.Path)...)
+			at = l.lineage.lastIndex(at, &object.Source)
 			v := Version{Commit: l.past[at].Commit(), Signatures: l.past[at].Signatures(), Anchor: at == 0, Object: object}
 			if !yield(v, nil) || at == 0 || e.Source.Commit != "" { // a named commit is what it is, wherever the branch stood
 				return
