@@ -78,15 +78,16 @@ PLATFORMS ?= linux/amd64 linux/arm64 darwin/arm64
 RELEASE := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.release=$(VERSION)"
 
 .PHONY: release
-release: version ## programs, checksums, bill of materials and krew manifest, into bin/release: make release VERSION=v1.2.3
+release: version ## programs with their bills of materials, checksums and krew manifest, into bin/release: make release VERSION=v1.2.3
 	@rm -rf bin/release && mkdir -p bin/release
 	@for p in $(PLATFORMS); do \
 		os=$${p%/*}; arch=$${p#*/}; dir=bin/release/$$os-$$arch; mkdir -p $$dir; \
 		echo "building $$p"; export GOOS=$$os GOARCH=$$arch; $(RELEASE) -o $$dir/kubectl-commitgate ./cmd/commitgate; \
 		tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C $$dir -cf - kubectl-commitgate | gzip -n > bin/release/commitgate_$${os}_$${arch}.tar.gz; \
+		config/sbom/bill.sh $$dir/kubectl-commitgate $(VERSION) bin/release/commitgate_$${os}_$${arch}.cdx.json || exit 1; \
 		rm -r $$dir; \
 	done
-	@$(MAKE) --no-print-directory sbom krew VERSION=$(VERSION)
+	@$(MAKE) --no-print-directory krew VERSION=$(VERSION)
 	@cd bin/release && sha256sum *.tar.gz *.json > SHA256SUMS && cat SHA256SUMS
 
 .PHONY: krew
@@ -94,9 +95,8 @@ krew: version ## the manifest for kubectl's plugin manager, of what is in bin/re
 	@config/krew/manifest.sh $(VERSION) bin/release > bin/release/commitgate.yaml
 
 .PHONY: sbom
-sbom: ## the bill of materials (CycloneDX) of the program, into bin/release/sbom.json
-	@mkdir -p bin/release
-	@go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 app -json -noserial -main cmd/commitgate -output bin/release/sbom.json .
+sbom: build ## the bill of materials (CycloneDX) of the program, checked against it, into bin/commitgate.cdx.json
+	@config/sbom/bill.sh bin/commitgate $(or $(VERSION),v0.0.0) bin/commitgate.cdx.json
 
 .PHONY: reproduce
 reproduce: ## build twice, in two places, and compare the bytes
