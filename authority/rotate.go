@@ -13,6 +13,9 @@ type Rotation struct {
 	Before time.Duration
 	// Overlap is how long both are kept after that. It must be longer than a replica takes to see a changed Secret.
 	Overlap time.Duration
+	// Since, if set, is when the bundle was last written: what it no longer holds is trusted for an Overlap after that. It is for caBundles that several
+	// machines keep, each at its own time, and none knows of what the others have seen.
+	Since time.Time
 }
 
 // Step is what a rotation does now. Each is safe by itself, and done again where it did not last: whoever rotates may end after any of them.
@@ -57,6 +60,8 @@ func (r Rotation) Next(b Bundle, trusted []byte, now time.Time) (Step, error) {
 	case len(b) > 1:
 		s.What, s.Rotated = "the overlap is over: nothing is issued from the old authority any more", true
 		s.Bundle = Bundle{newest}
+	case len(known) > 1 && old && now.Before(r.Since.Add(r.Overlap)):
+		s.What = "the old authority is trusted until every replica has changed over"
 	case len(known) > 1 && old:
 		s.What, s.Trusted = "the old authority is no longer trusted", b.CertPEM()
 	default:

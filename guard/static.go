@@ -15,6 +15,9 @@ import (
 // staticSuffix is reserved for manifests that the API server reads from its disk (KEP-5793).
 const staticSuffix = ".static.k8s.io"
 
+// WebhooksFile is where Files puts the webhook configuration.
+const WebhooksFile = "webhooks/commitgate.yaml"
+
 // Manifests are what stands in front of a gate.
 type Manifests struct {
 	Webhooks []*admissionv1.ValidatingWebhookConfiguration
@@ -128,7 +131,7 @@ func (m *Manifests) Files(dir string) (map[string][]byte, error) {
 		return nil, err
 	}
 	return map[string][]byte{
-		"webhooks/commitgate.yaml": webhooks,
+		WebhooksFile:               webhooks,
 		"policies/commitgate.yaml": append(policies, bindings...),
 		"admission.yaml": fmt.Appendf(nil, `# kube-apiserver --admission-control-config-file=%[1]s/admission.yaml --feature-gates=ManifestBasedAdmissionControlConfig=true
 apiVersion: apiserver.config.k8s.io/v1

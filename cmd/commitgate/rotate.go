@@ -22,6 +22,7 @@ type rotateOptions struct {
 	kubeconfig      string
 	secret          string
 	webhook         string
+	static          string
 	before, overlap time.Duration
 	now             bool
 	output          string
@@ -45,7 +46,8 @@ run from the caBundle. The CronJob commitgate-certificates of the installation r
 nothing is due. A run that fails is run again.
 
 It needs get and update on the Secret and on the webhook configuration: it acts as that CronJob's service account, or as
-an administrator of the gate.`,
+an administrator of the gate. With --static it keeps the file that the API server of this machine reads, for cron on each
+machine of the control plane; what is done to the Secret meanwhile is done by whichever comes first.`,
 		Example: "  commitgate certificates rotate --kubeconfig ~/.kube/config --now",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,6 +72,7 @@ an administrator of the gate.`,
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "cluster (default the one that the program runs in)")
 	f.StringVar(&o.secret, "secret", "commitgate/commitgate-ca", "NAMESPACE/NAME of the Secret with the authority")
 	f.StringVar(&o.webhook, "webhook-configuration", "commitgate", "ValidatingWebhookConfiguration whose caBundle is to hold it")
+	f.StringVar(&o.static, "static", "", "folder of the static manifests of this machine (commitgate static): their caBundle, not a webhook configuration's")
 	f.DurationVar(&o.before, "before", 365*24*time.Hour, "how long before the end of the authority its successor is made")
 	f.DurationVar(&o.overlap, "overlap", 24*time.Hour, "how long after that both are kept: longer than a replica takes to see a changed Secret and to change over")
 	f.BoolVar(&o.now, "now", false, "make a successor now, unless there is one already")
@@ -95,7 +98,7 @@ func (o *rotateOptions) run(ctx context.Context, out io.Writer, client kubernete
 	if !ok {
 		return usage("--secret %s: want NAMESPACE/NAME", o.secret)
 	}
-	secrets, configurations := client.CoreV1().Secrets(namespace), client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	secrets := client.CoreV1().Secrets(namespace)
 	secret, err := secrets.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return unknown(err)
@@ -104,15 +107,18 @@ func (o *rotateOptions) run(ctx context.Context, out io.Writer, client kubernete
 	if err != nil {
 		return unknown(fmt.Errorf("secret %s: %w", o.secret, err))
 	}
-	configuration, err := configurations.Get(ctx, o.webhook, metav1.GetOptions{})
-	if err != nil {
-		return unknown(err)
-	}
-	trusted, err := trustedBy(configuration)
-	if err != nil {
-		return unknown(err)
-	}
 	rotation := authority.Rotation{Before: o.before, Overlap: o.overlap}
+	var trusted []byte
+	var trust func([]byte) error
+	if o.static != "" {
+		rotation.Since = lastWritten(secret, now)
+		trusted, trust, err = staticTrust(o.static)
+	} else {
+		trusted, trust, err = o.clusterTrust(ctx, client)
+	}
+	if err != nil {
+		return unknown(err)
+	}
 	if o.now && len(bundle) == 1 {
 		rotation.Before = bundle.Newest().Cert.NotAfter.Sub(now) + time.Second
 	}
@@ -130,14 +136,28 @@ func (o *rotateOptions) run(ctx context.Context, out io.Writer, client kubernete
 		}
 	}
 	if step.Retrusted {
-		for i := range configuration.Webhooks {
-			configuration.Webhooks[i].ClientConfig.CABundle = step.Trusted
-		}
-		if _, err := configurations.Update(ctx, configuration, metav1.UpdateOptions{}); err != nil {
+		if err := trust(step.Trusted); err != nil {
 			return unknown(fmt.Errorf("%w (run it again)", err))
 		}
 	}
 	return o.print(out, step)
+}
+
+// clusterTrust is the caBundle of the webhook configuration, and how it is replaced.
+func (o *rotateOptions) clusterTrust(ctx context.Context, client kubernetes.Interface) ([]byte, func([]byte) error, error) {
+	configurations := client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	configuration, err := configurations.Get(ctx, o.webhook, metav1.GetOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	trusted, err := trustedBy(configuration)
+	return trusted, func(bundle []byte) error {
+		for i := range configuration.Webhooks {
+			configuration.Webhooks[i].ClientConfig.CABundle = bundle
+		}
+		_, err := configurations.Update(ctx, configuration, metav1.UpdateOptions{})
+		return err
+	}, err
 }
 
 // trustedBy is the caBundle of a webhook configuration, the same in each of its webhooks.
