@@ -102,3 +102,24 @@ func BenchmarkParseRecord(b *testing.B) {
 		}
 	})
 }
+
+// Some members of a line are what they are in the whole line.
+func TestAppendMembers(t *testing.T) {
+	for name, tt := range map[string]struct{ line, want string }{
+		"none":              {`{"a":1,"b":2}`, `{}`},
+		"the first":         {`{"event":{"x":"}"},"z":2}`, `{"event":{"x":"}"}}`},
+		"the last":          {`{"a":[1,{"b":"]"}],"type":"decision"}`, `{"type":"decision"}`},
+		"several":           {`{"a":1,"event":{"a":1},"b":"\",","origin":null,"type":"t"}`, `{"event":{"a":1},"origin":null,"type":"t"}`},
+		"only at the top":   {`{"a":{"type":"x"},"b":["type"]}`, `{}`},
+		"by the whole name": {`{"typ":1,"types":2}`, `{}`},
+		"nothing":           {`{}`, `{}`},
+		"no value":          {`{"type":}`, `{}`},
+		"no end":            {`{"type":"x`, `{}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if have := string(AppendMembers([]byte("before"), []byte(tt.line), "event", "origin", "type")); have != "before"+tt.want {
+				t.Errorf("have %s, want before%s", have, tt.want)
+			}
+		})
+	}
+}

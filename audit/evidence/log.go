@@ -18,6 +18,7 @@ type LogExhibits struct {
 	dir        string // that of the log, whose exhibits are looked at
 	part       bool   // only a part of the log is read
 	parser     audit.Parser
+	members    []byte // of the record that is looked at, for the parser
 	references references
 	problems   []audit.Problem
 }
@@ -56,7 +57,9 @@ func (x *LogExhibits) Watch(_ audit.Segment, f audit.Frame, line audit.Line) {
 	if !f.Sound() {
 		return
 	}
-	r, err := x.parser.Parse(line.Text)
+	// These are all that names an exhibit, or says what it was for (audit.Record.Exhibits, references.add).
+	x.members = audit.AppendMembers(x.members[:0], line.Text, "event", "origin", "policy", "seq", "type")
+	r, err := x.parser.Parse(x.members)
 	if err != nil {
 		x.problem(audit.Problem{Seq: f.Seq, File: line.File, Line: line.Number, What: "not a record: " + err.Error()})
 		return
