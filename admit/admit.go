@@ -28,6 +28,8 @@ type Gate struct {
 	// companions are the programs beside those that apply, by user name.
 	companions map[string]companion
 	rows       map[string][]row  // rows of built-in controllers, by user name
+	keeping    []keeping         // what agents write for themselves
+	steps      []step            // the way of a request
 	builtin    *account.Types    // of the built-in kinds, until the truth brings its own
 	anchors    map[string]git.ID // by repository
 	alone      map[string]bool   // by repository: it has one signer
@@ -35,7 +37,7 @@ type Gate struct {
 
 // New prepares a configuration, which was validated when it was loaded. builtin knows the kinds of Kubernetes itself.
 func New(cfg *v1alpha1.Config, builtin *account.Types) *Gate {
-	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), builtin: builtin,
+	g := &Gate{spec: cfg.Gate.Spec, stale: map[string]time.Duration{}, users: map[string]identity{}, rows: controllerRows(), keeping: bookkeepingTable(), steps: steps(), builtin: builtin,
 		anchors: map[string]git.ID{}, alone: map[string]bool{}, companions: map[string]companion{}}
 	for i := range g.spec.Agents {
 		a := &g.spec.Agents[i]
@@ -164,7 +166,7 @@ func (g *Gate) Decide(ctx context.Context, r *Request, w World) Decision {
 		return j.finish(d)
 	}
 	j.diff()
-	for _, s := range steps() {
+	for _, s := range g.steps {
 		if d := s.decide(j); d != nil {
 			return j.finish(j.policies(ctx, d))
 		}

@@ -76,7 +76,7 @@ func (j *judgement) bookkeeping() *Decision {
 	if j.r.Resource.Group == "" {
 		resource = "/" + resource
 	}
-	for _, k := range bookkeepingTable() {
+	for _, k := range j.keeping {
 		if k.preset == j.id.agent.Preset && strings.Contains(k.ops, op) && matchesResource(k.what, resource) && (k.must == nil || k.must(j)) {
 			d := allow(v1alpha1.ReasonBookkeeping)
 			d.Rule = string(k.preset) + " " + k.what

@@ -34,18 +34,36 @@ type limits struct{ maxText, maxList int }
 // fewer than 1,000 places for text when lists have two elements.
 var widths = []limits{{2048, 128}, {512, 64}, {256, 16}, {64, 4}, {16, 2}}
 
-// draft is a record encoded as canonical JSON but for its late members: the pieces around them.
-type draft struct{ pieces [lateCount + 1][]byte }
+// draft is a record encoded as canonical JSON but for the values of its late members, which belong where text is cut.
+type draft struct {
+	text []byte
+	cuts [lateCount]int
+}
+
+// piece is the text before a late member, and after the last one.
+func (d draft) piece(late int) []byte {
+	from, to := 0, len(d.text)
+	if late > 0 {
+		from = d.cuts[late-1]
+	}
+	if late < lateCount {
+		to = d.cuts[late]
+	}
+	return d.text[from:to]
+}
+
+// draftRoom is what most records take, in bytes.
+const draftRoom = 2 << 10
 
 // newDraft encodes r, shortening what is too long.
 func newDraft(r *Record) draft {
 	for _, w := range widths {
-		e := encoder{limits: w}
+		e := encoder{limits: w, out: make([]byte, 0, draftRoom)}
 		d := e.draft(r)
 		if e.truncated {
 			marked := *r
 			marked.Truncated = true
-			e = encoder{limits: w}
+			e = encoder{limits: w, out: e.out[:0]}
 			d = e.draft(&marked)
 		}
 		if d.size() <= MaxRecord {
@@ -56,13 +74,7 @@ func newDraft(r *Record) draft {
 }
 
 // size is the most that the line may take, with its line feed.
-func (d draft) size() int {
-	n := lateRoom + 1
-	for _, p := range d.pieces {
-		n += len(p)
-	}
-	return n
-}
+func (d draft) size() int { return len(d.text) + lateRoom + 1 }
 
 // lateRoom is the most that the late members take: id, two digests, two numbers, a time.
 const lateRoom = 28 + 2*66 + 2*20 + 32
@@ -91,14 +103,14 @@ func (e *encoder) draft(r *Record) (d draft) {
 		e.text(m.name)
 		e.out = append(e.out, ':')
 		if isLate {
-			d.pieces[next] = e.out
-			e.out = nil
+			d.cuts[next] = len(e.out)
 			next++
 			continue
 		}
 		e.value(f)
 	}
-	d.pieces[next] = append(e.out, '}')
+	e.out = append(e.out, '}')
+	d.text = e.out
 	return d
 }
 
@@ -143,8 +155,8 @@ func (e *encoder) value(v reflect.Value) {
 	case reflect.Map:
 		e.dictionary(v.Interface().(map[string]string))
 	case reflect.Struct:
-		if t, ok := v.Interface().(time.Time); ok {
-			e.text(t.UTC().Format(time.RFC3339Nano))
+		if v.Type() == reflect.TypeFor[time.Time]() {
+			e.text(v.Interface().(time.Time).UTC().Format(time.RFC3339Nano))
 			return
 		}
 		e.object(v)
@@ -271,20 +283,21 @@ func unsafeToShow(r rune) bool {
 
 // line appends the line of a record, with its line feed, to out; r holds its late members but the sum, which it gets here.
 func (d draft) line(out []byte, r *Record) []byte {
+	out = slices.Grow(out, d.size())
 	start := len(out)
 	quoted := func(piece []byte, s string) {
 		out = append(append(append(append(out, piece...), '"'), s...), '"')
 	}
-	quoted(d.pieces[lateID], r.ID)
-	out = strconv.AppendInt(append(out, d.pieces[lateMonotonic]...), r.Monotonic, 10)
-	quoted(d.pieces[latePrev], r.Prev)
-	out = strconv.AppendUint(append(out, d.pieces[lateSeq]...), r.Seq, 10)
+	quoted(d.piece(lateID), r.ID)
+	out = strconv.AppendInt(append(out, d.piece(lateMonotonic)...), r.Monotonic, 10)
+	quoted(d.piece(latePrev), r.Prev)
+	out = strconv.AppendUint(append(out, d.piece(lateSeq)...), r.Seq, 10)
 	from := len(out) + 1 // the piece begins with the comma before "sum"
-	quoted(d.pieces[lateSum], noSum)
+	quoted(d.piece(lateSum), noSum)
 	to := len(out)
-	out = append(out, d.pieces[lateTime]...)
+	out = append(out, d.piece(lateTime)...)
 	out = append(r.Time.AppendFormat(append(out, '"'), time.RFC3339Nano), '"')
-	out = append(out, d.pieces[lateTime+1]...)
+	out = append(out, d.piece(lateCount)...)
 	sum := sumWithout(out[start:], from-start, to-start)
 	r.Sum = hex.EncodeToString(sum[:])
 	copy(out[to-1-len(noSum):], r.Sum)

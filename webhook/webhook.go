@@ -133,7 +133,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 	d, id := h.Review(ctx, r, start)
 	describe(span, r, d, id)
-	writeAnswer(w, r, d, id, h.Source.Truth())
+	writeAnswer(w, r, d, id)
 }
 
 // readBody reads a review of at most maxBody. The length that the caller names saves growing, and is not believed further.

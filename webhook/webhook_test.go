@@ -16,6 +16,7 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/admit"
@@ -153,8 +154,16 @@ func (f *fixture) post(body string) (*admissionv1.AdmissionResponse, int) {
 		return nil, w.Code
 	}
 	var out admissionv1.AdmissionReview
-	if err := json.NewDecoder(w.Body).Decode(&out); err != nil {
+	answer := json.NewDecoder(w.Body)
+	answer.DisallowUnknownFields()
+	if err := answer.Decode(&out); err != nil {
 		f.t.Fatal(err)
+	}
+	if out.GroupVersionKind() != admissionv1.SchemeGroupVersion.WithKind("AdmissionReview") || out.Request != nil {
+		f.t.Errorf("the answer is a %s", out.GroupVersionKind())
+	}
+	if r := out.Response.Result; out.Response.Allowed != (r == nil) || r != nil && r.Status != metav1.StatusFailure {
+		f.t.Errorf("allowed %t, with a status of %+v", out.Response.Allowed, r)
 	}
 	return out.Response, w.Code
 }
