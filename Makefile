@@ -54,6 +54,10 @@ reliability: tools build controlplane ## break an installation in every way, for
 bench: build controlplane ## what a request costs, against a webhook that does nothing
 	go test -run '^$$' -bench . -benchtime 2s -timeout 2h $(ARGS) ./...
 
+.PHONY: requests
+requests: build ## what a review costs and why: end to end, in process, its policies, what it may wait for
+	go test -run '^$$' -bench 'Review|Handler|Deci|Refresh' -benchtime 2s $(ARGS) ./test/load ./test/corpus ./admit ./policy ./track
+
 .PHONY: lint
 lint: ## gofmt and go vet
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "gofmt these files" >&2; exit 1; }
