@@ -8,7 +8,6 @@ import (
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
 	"github.com/commitgate/commitgate/live"
-	"github.com/commitgate/commitgate/manifest"
 	"github.com/commitgate/commitgate/snapshot"
 )
 
@@ -34,7 +33,7 @@ func bookkeepingTable() []keeping {
 		{v1alpha1.PresetFlux, "U", "notification.toolkit.fluxcd.io/*", finalizers},
 		{v1alpha1.PresetFlux, "U", "image.toolkit.fluxcd.io/*", finalizers},
 		{v1alpha1.PresetFlux, "CUD", "source.toolkit.fluxcd.io/helmcharts", (*judgement).chartOfRelease},
-		{v1alpha1.PresetFlux, "CUD", "secrets", (*judgement).helmRelease},
+		{v1alpha1.PresetFlux, "CUD", "secrets", (*judgement).releaseOfAgent},
 
 		// status of an Application is no subresource: it comes with a write of the whole object.
 		{v1alpha1.PresetArgoCD, "U", "argoproj.io/applications", changingNormal("status", "operation", "metadata.finalizers",
@@ -106,103 +105,6 @@ func changingNormal(fields ...string) func(*judgement) bool {
 			return !slices.ContainsFunc(allowed, func(p account.Pattern) bool { return p.Match(path) })
 		})
 	}
-}
-
-// helmRelease holds for the Secret in which Helm keeps a release: its type serves nothing else.
-func (j *judgement) helmRelease() bool {
-	for _, object := range []map[string]any{j.r.Object, j.r.Old} {
-		if object == nil {
-			continue
-		}
-		if object["type"] != "helm.sh/release.v1" || !strings.HasPrefix(j.key.Name, "sh.helm.release.v1.") || labelsOf(object)["owner"] != "helm" {
-			return false
-		}
-	}
-	return true
-}
-
-// releaseOfAgent holds for the Secrets of the releases that are this agent's by Git or, of a pipeline, by the configuration. Their content is Helm's own
-// and cannot be compared with anything. While the release is declared, its record is not marked as going, nor deleted while it is the one in force: what is
-// deleted for an uninstall would be refused one by one, and leave Helm with a release that it takes for half gone.
-func (j *judgement) releaseOfAgent() bool {
-	if !j.helmRelease() {
-		return false
-	}
-	object := j.r.Object
-	if object == nil {
-		object = j.r.Old
-	}
-	labels := labelsOf(object)
-	name, _ := labels["name"].(string)
-	if rest, ok := strings.CutPrefix(j.key.Name, "sh.helm.release.v1."+name+".v"); !ok || name == "" || strings.Trim(rest, "0123456789") != "" {
-		return false
-	}
-	if j.r.Operation == Create {
-		return j.releaseDeclared(j.key.Namespace, name)
-	}
-	release, declared := releaseIn(j.Truth.Current, j.id.agent.Name, j.key.Namespace, name) // what the last commit drops may go at once
-	if j.r.Operation == Update {
-		return !declared || release.Rollback || labels["status"] != "uninstalling" && labels["status"] != "uninstalled"
-	}
-	return !declared || release.Rollback || labels["status"] != "deployed"
-}
-
-// ofReleaseGone tells whether a live object belongs to a Helm release that this agent no longer makes, and is declared as one of another: Helm takes
-// over nothing of another release, so the agent uninstalls the one that Git has dropped, and installs the one that it has now (a folder of Fleet's that
-// was moved). Under the gate nobody but the agent sets these marks.
-func (j *judgement) ofReleaseGone(e *snapshot.Entry) bool {
-	const name, namespace = "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"
-	marks := annotationsOf(j.r.Old)
-	was, _ := marks[name].(string)
-	in, _ := marks[namespace].(string)
-	if was == "" || e.Adds.Annotations[name] == "" || was == e.Adds.Annotations[name] && in == e.Adds.Annotations[namespace] {
-		return false
-	}
-	if j.id.agent.Preset != v1alpha1.PresetFleet && j.id.agent.Preset != v1alpha1.PresetPipeline {
-		return false
-	}
-	_, declared := releaseIn(j.Truth.Current, j.id.agent.Name, in, was)
-	return !declared
-}
-
-// releaseDeclared tells whether a release of the agent is rendered from a revision inside the accepted window.
-func (j *judgement) releaseDeclared(namespace, name string) bool {
-	for s := range j.snapshots() {
-		if _, ok := releaseIn(s, j.id.agent.Name, namespace, name); ok {
-			return true
-		}
-	}
-	return false
-}
-
-// releaseIn finds a release of an agent among those that are rendered.
-func releaseIn(s *snapshot.Snapshot, applier, namespace, name string) (manifest.Release, bool) {
-	if s == nil || s.Rendered == nil {
-		return manifest.Release{}, false
-	}
-	for _, b := range s.Rendered.Builds {
-		if b.Owner.Agent == applier && b.Release.Namespace == namespace && b.Release.Name == name {
-			return b.Release, true
-		}
-	}
-	return manifest.Release{}, false
-}
-
-// chartOfRelease holds for the HelmChart that helm-controller makes from a HelmRelease: NAMESPACE-NAME, of a declared release
-// where releases are guarded.
-func (j *judgement) chartOfRelease() bool {
-	object := j.r.Object
-	if object == nil {
-		object = j.r.Old
-	}
-	labels := labelsOf(object)
-	name, _ := labels["helm.toolkit.fluxcd.io/name"].(string)
-	namespace, _ := labels["helm.toolkit.fluxcd.io/namespace"].(string)
-	if name == "" || j.key.Name != namespace+"-"+name {
-		return false
-	}
-	release := manifest.Key{Group: "helm.toolkit.fluxcd.io", Kind: "HelmRelease", Namespace: namespace, Name: name}
-	return j.r.Operation == Delete || j.declared(release) != nil
 }
 
 // takeover lets Flux take away from an object that Git gives to it the marks of what applied it before: kubectl's, and those of Flux before it applied

@@ -38,7 +38,7 @@ func TestAPipelineKeepsTheReleasesThatAreItsOwn(t *testing.T) {
 	w.want("that is no record", request(ci, nil, record("deployed", "helm.sh/release.v1", "Opaque")), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("the begin of an uninstall", request(ci, deployed, record("uninstalling")), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("the record in force, deleted", request(ci, deployed, nil), Deny, v1alpha1.ReasonNotDeclared)
-	w.want("by another agent", request(flux, nil, record("deployed")), Allow, v1alpha1.ReasonBookkeeping)
+	w.want("by another agent", request(flux, nil, record("deployed")), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("by somebody", request(carol, nil, deployed), Deny, v1alpha1.ReasonNotFromSyncAgent)
 
 	declare(manifest.Release{Namespace: "shop", Name: "web", Rollback: true})

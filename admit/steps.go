@@ -252,7 +252,7 @@ func (j *judgement) candidates() []*snapshot.Entry {
 			e = s.Lookup(k)
 		}
 		if e != nil && !slices.Contains(out, e) {
-			out = append(out, e)
+			out = append(out, e.Forms()...)
 		}
 	}
 	return out

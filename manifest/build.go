@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -118,9 +119,16 @@ type Build struct {
 // Release names a Helm release.
 type Release struct {
 	Namespace, Name string
+	// Storage is the namespace in which Helm keeps its record of the release, where the agent names it (Flux); else it is the release's own.
+	Storage string
+	// Chart is the name of the chart, where the agent makes another release of a chart with another name (Flux).
+	Chart string
 	// Rollback: what a failed install has made may be deleted again (--rollback-on-failure).
 	Rollback bool
 }
+
+// RecordedIn is the namespace in which Helm keeps its record of the release.
+func (r Release) RecordedIn() string { return cmp.Or(r.Storage, r.Namespace) }
 
 // parsed is a file that was read.
 type parsed struct {
@@ -334,7 +342,7 @@ func (r *renderer) object(u unit, b *Build, doc *document) *Object {
 	if builtinScope(gk) == scopeUnknown {
 		b.scopes[gk] = r.scopes[gk]
 	}
-	o.Source.Inputs, o.Opaque, o.Sealed, o.implied, o.crd = doc.inputs, doc.opaque, doc.sealed, doc.implied, doc.crd
+	o.Source.Inputs, o.Opaque, o.Sealed, o.implied, o.crd, o.written = doc.inputs, doc.opaque, doc.sealed, doc.implied, doc.crd, doc.written
 	switch {
 	case doc.implied && a.at.Repository != "":
 		o.Source.Repository = a.at.Repository

@@ -9,6 +9,7 @@ import (
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"sigs.k8s.io/yaml"
 
 	"github.com/commitgate/commitgate/compact"
 	"github.com/commitgate/commitgate/git"
@@ -36,6 +37,21 @@ func (r *renderer) helm(b *Build, at file, o helmOptions) error {
 			return r.refuse(Source{Repository: at.repository, Path: at.path}, err)
 		})
 	}})
+}
+
+// chartNameOf is the name that a chart in the tree gives itself, "" if it has none that can be read: then it is not rendered either.
+func (r *renderer) chartNameOf(at file) (string, error) {
+	data, err := r.readBytes(file{at.repository, join(at.path, "Chart.yaml")})
+	if err != nil {
+		return "", err
+	}
+	var chart struct {
+		Name string `json:"name"`
+	}
+	if yaml.Unmarshal(data, &chart) != nil {
+		return "", nil
+	}
+	return chart.Name, nil
 }
 
 // tell tells a chart of the cluster.

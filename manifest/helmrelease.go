@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/commitgate/commitgate/agent"
@@ -26,32 +27,48 @@ type helmReleaseSpec struct {
 		Name      string `json:"name"`
 		Namespace string `json:"namespace,omitempty"`
 	} `json:"chartRef,omitempty"`
-	KubeConfig      map[string]any   `json:"kubeConfig,omitempty"`
-	ReleaseName     string           `json:"releaseName,omitempty"`
-	ServiceAccount  string           `json:"serviceAccountName,omitempty"`
-	TargetNamespace string           `json:"targetNamespace,omitempty"`
-	Values          map[string]any   `json:"values,omitempty"`
-	ValuesFrom      []helmValuesFrom `json:"valuesFrom,omitempty"`
-	CommonMetadata  *commonMetadata  `json:"commonMetadata,omitempty"`
-	PostRenderers   []struct {
+	KubeConfig       map[string]any   `json:"kubeConfig,omitempty"`
+	ReleaseName      string           `json:"releaseName,omitempty"`
+	ServiceAccount   string           `json:"serviceAccountName,omitempty"`
+	TargetNamespace  string           `json:"targetNamespace,omitempty"`
+	StorageNamespace string           `json:"storageNamespace,omitempty"`
+	Values           map[string]any   `json:"values,omitempty"`
+	ValuesFrom       []helmValuesFrom `json:"valuesFrom,omitempty"`
+	CommonMetadata   *commonMetadata  `json:"commonMetadata,omitempty"`
+	PostRenderers    []struct {
 		Kustomize *struct {
 			Patches []map[string]any `json:"patches,omitempty"`
 			Images  []map[string]any `json:"images,omitempty"`
 		} `json:"kustomize,omitempty"`
 	} `json:"postRenderers,omitempty"`
-	Install struct {
-		CRDs            string `json:"crds,omitempty"`
-		CreateNamespace bool   `json:"createNamespace,omitempty"`
-		DisableHooks    bool   `json:"disableHooks,omitempty"`
-		Replace         bool   `json:"replace,omitempty"`
+	PostRenderStrategy string    `json:"postRenderStrategy,omitempty"`
+	DriftDetection     helmDrift `json:"driftDetection"`
+	Install            struct {
+		CRDs            string          `json:"crds,omitempty"`
+		CreateNamespace bool            `json:"createNamespace,omitempty"`
+		DisableHooks    bool            `json:"disableHooks,omitempty"`
+		Replace         bool            `json:"replace,omitempty"`
+		Remediation     helmRemediation `json:"remediation"`
 	} `json:"install"`
 	Upgrade struct {
-		CRDs  string `json:"crds,omitempty"`
-		Force bool   `json:"force,omitempty"`
+		CRDs          string          `json:"crds,omitempty"`
+		Force         bool            `json:"force,omitempty"`
+		CleanupOnFail bool            `json:"cleanupOnFail,omitempty"`
+		Remediation   helmRemediation `json:"remediation"`
 	} `json:"upgrade"`
 	Test struct {
 		Enable bool `json:"enable,omitempty"`
 	} `json:"test"`
+}
+
+// helmRemediation is what helm-controller does about an install or upgrade that failed.
+type helmRemediation struct {
+	Retries              int   `json:"retries,omitempty"` // below 0: without end
+	RemediateLastFailure *bool `json:"remediateLastFailure,omitempty"`
+}
+
+func (m helmRemediation) acts() bool {
+	return m.Retries != 0 || m.RemediateLastFailure != nil && *m.RemediateLastFailure
 }
 
 // fluxChart says where a chart comes from: in a HelmRelease, and in a HelmChart.
@@ -179,7 +196,10 @@ func (u *helmUnit) taken(r *renderer) string {
 
 func (u *helmUnit) read(r *renderer, b *Build) error {
 	s, from, chart := u.source(r)
-	b.Release = Release{Namespace: u.target, Name: u.release}
+	b.Release = Release{
+		Namespace: u.target, Name: u.release, Storage: cmp.Or(u.spec.StorageNamespace, u.self.owner.Namespace), Chart: path.Base(cmp.Or(chart.Chart, s.url)),
+		Rollback: u.spec.remediates(),
+	}
 	if s.repository == nil {
 		return u.readPacked(r, b, s, from, chart)
 	}
@@ -197,6 +217,9 @@ func (u *helmUnit) read(r *renderer, b *Build) error {
 	if id == "" {
 		r.problem(u.self.at, "%s: spec.chart.spec.chart: no chart in folder %s of repository %s", u.self.name(), p, at.repository)
 		return errReported
+	}
+	if b.Release.Chart, err = r.chartNameOf(at); err != nil {
+		return err
 	}
 	o := helmOptions{Release: u.release, Namespace: u.target, CRDs: u.appliesCRDs()}
 	// Source-controller writes the generation of the HelmChart, or the commit of the artifact, into the version.
@@ -307,8 +330,14 @@ func (u *helmUnit) dress(r *renderer, o *Object) bool {
 		return false
 	}
 	o.Apply.Hook = len(hooks) > 0
-	o.Apply.Recreate = u.spec.Upgrade.Force
+	o.Apply.Recreate = u.spec.Upgrade.Force || u.spec.remediates()
 	o.Apply.NoPrune = o.annotation("helm.sh/resource-policy") == "keep" || o.crd
+	if o.Apply.Hook && o.written == nil {
+		return r.place(o, u.target, "")
+	}
+	if o.Apply.Hook && u.spec.PostRenderStrategy == "" {
+		o.Otherwise = u.asWritten(r, o)
+	}
 	o.Adds = agent.FluxLabels(agent.FluxHelmGroup, u.self.owner.Namespace, u.self.owner.Name)
 	if !o.Apply.Hook && !o.crd {
 		marks := agent.HelmMetadata(u.target, u.release)
@@ -323,5 +352,26 @@ func (u *helmUnit) dress(r *renderer, o *Object) bool {
 			mergeStrings(metadata, "annotations", m.Annotations)
 		})
 	}
-	return r.place(o, u.target, "")
+	if !r.place(o, u.target, "") {
+		return false
+	}
+	if !o.Apply.Hook && !o.crd {
+		o.Apply.Ignored = u.spec.DriftDetection.of(o)
+	}
+	return true
+}
+
+// asWritten is a hook that no post-renderer has seen, not even the one that sets labels.
+func (u *helmUnit) asWritten(r *renderer, o *Object) *Object {
+	other := *o
+	other.Content, other.Opaque, other.Sealed, other.written = o.written.content, o.written.opaque, o.written.sealed, nil
+	if !r.place(&other, u.target, "") {
+		return nil
+	}
+	return &other
+}
+
+// remediates tells whether helm-controller may undo what failed: uninstall what an install has made, roll back an upgrade, or clean up after it.
+func (s *helmReleaseSpec) remediates() bool {
+	return s.Install.Remediation.acts() || s.Upgrade.Remediation.acts() || s.Upgrade.CleanupOnFail
 }

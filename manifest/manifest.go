@@ -94,12 +94,17 @@ type Object struct {
 	// Sealed is what is known of the opaque values that were decrypted.
 	Sealed account.Sealed
 
+	// Otherwise is the other form in which the agent may apply the object, nil if there is but one: which of both it takes depends on its version.
+	Otherwise *Object
+
 	// implied: the agent makes the object only where it is not there (Argo CD's CreateNamespace).
 	implied bool
 	// by is the build that it is of; nil if it stands in the configuration.
 	by *unitID
 	// crd: it stands in the crds folder of a chart.
 	crd bool
+	// written: a hook as its chart has it, nil where post-renderers do not see it and it is that itself.
+	written *document
 }
 
 // OwnerKey is the key of the agent's object that applies this one; the zero value for the path of a root.

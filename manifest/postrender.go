@@ -11,9 +11,11 @@ import (
 )
 
 // helmHooks are the events at which Helm makes an object, nil if it is no hook. crd-install is Helm 2's way to say CRD.
-func helmHooks(o *Object) []string {
+func helmHooks(o *Object) []string { return hookEvents(o.Content) }
+
+func hookEvents(content compact.Object) []string {
 	var hooks []string
-	for h := range strings.SplitSeq(o.annotation("helm.sh/hook"), ",") {
+	for h := range strings.SplitSeq(content.Text("metadata", "annotations", "helm.sh/hook"), ",") {
 		if h = strings.ToLower(strings.TrimSpace(h)); h != "" && h != "crd-install" {
 			hooks = append(hooks, h)
 		}
@@ -26,8 +28,39 @@ func onlyTests(hooks []string) bool {
 	return len(hooks) > 0 && !slices.ContainsFunc(hooks, func(h string) bool { return h != "test" && h != "test-success" })
 }
 
-// postRender lets kustomize patch what the chart has made, as helm-controller does (internal/postrender); not what stands in crds/.
+// postRenderNoHooks is the spec.postRenderStrategy that leaves hooks alone. Without a strategy, Flux before 2.8 and 2.8.6 do that, and others do not.
+const postRenderNoHooks = "nohooks"
+
+// postRender lets kustomize patch what the chart has made, as helm-controller does (internal/postrender); not what stands in crds/. Hooks are patched
+// too, or left as they are written: which of both, only spec.postRenderStrategy says.
 func (u *helmUnit) postRender(r *renderer, b *Build) error {
+	written := b.documents
+	err := u.patch(r, b, u.spec.PostRenderStrategy != postRenderNoHooks)
+	if u.spec.PostRenderStrategy == "" && isRefused(err) { // patches that fit no hook: then only what leaves hooks alone works
+		b.documents = written
+		err = u.patch(r, b, false)
+	}
+	if err != nil {
+		return r.refuseFor(&u.self, "postRenderers", err)
+	}
+	return nil
+}
+
+// patch runs the post-renderers, over hooks too or not. The documents before are left as they were.
+func (u *helmUnit) patch(r *renderer, b *Build, hooks bool) error {
+	seen := func(doc *document) bool {
+		return !doc.crd && !doc.implied && (hooks || len(hookEvents(doc.content)) == 0)
+	}
+	if hooks {
+		b.documents = slices.Clone(b.documents)
+		for i, doc := range b.documents {
+			if seen(doc) && len(hookEvents(doc.content)) > 0 {
+				patched := *doc
+				patched.written = doc
+				b.documents[i] = &patched
+			}
+		}
+	}
 	for _, p := range u.spec.PostRenderers {
 		if p.Kustomize == nil {
 			continue
@@ -40,7 +73,7 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 		var output bytes.Buffer
 		var kept, before []*document
 		for _, doc := range b.documents {
-			if doc.crd || doc.implied {
+			if !seen(doc) {
 				kept = append(kept, doc)
 				continue
 			}
@@ -54,14 +87,14 @@ func (u *helmUnit) postRender(r *renderer, b *Build) error {
 		tree := overlay{emptyFolder{}, map[string][]byte{"kustomization.yaml": kustomization, "helm-output.yaml": output.Bytes()}}
 		a, err := r.do(tree, u.self.at.Path, job{Kustomize: &kustomizeJob{".", r.limits}})
 		if err != nil {
-			return r.refuseFor(&u.self, "postRenderers", err)
+			return err
 		}
 		docs := a.documents(nil)
 		for _, doc := range docs {
 			doc.path, doc.line, doc.inputs = b.Path, 0, nil
 			for _, was := range before {
 				if identity(was.content) == identity(doc.content) {
-					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed = was.path, was.line, was.inputs, opaqueAfter(was, doc), was.sealed
+					doc.path, doc.line, doc.inputs, doc.opaque, doc.sealed, doc.written = was.path, was.line, was.inputs, opaqueAfter(was, doc), was.sealed, was.written
 				}
 			}
 		}

@@ -35,6 +35,8 @@ type document struct {
 	// substituted: Flux's variables are replaced in it.
 	substituted bool
 	implied     bool // no file declares it: the agent makes it where it is not there
+	// written: a hook as its chart has it, of one that post-renderers have seen.
+	written *document
 }
 
 // syntaxError is what is wrong with a file, and where.

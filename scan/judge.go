@@ -67,7 +67,9 @@ func (j *Judge) compare(f *Finding, object map[string]any) {
 		f.Why = fmt.Sprintf("%s says that something else applies it too", other)
 		return
 	}
-	result := f.Entry.Account.Explain(account.Change{Object: object, Exempt: j.Exempt(f.Entry)})
+	change := account.Change{Object: object, Exempt: j.Exempt(f.Entry)}
+	f.Entry = f.Entry.Form(change)
+	result := f.Entry.Account.Explain(change)
 	if result.Faithful() {
 		f.State = InGit
 		return
@@ -169,7 +171,7 @@ func (j *Judge) undeclared(k manifest.Key, object map[string]any) (State, string
 // release tells whether a Secret keeps a release that Git declares, or whose objects it does.
 func (j *Judge) release(k manifest.Key, object map[string]any) bool {
 	name, _ := dig(object, "metadata", "labels", "name")
-	if j.Truth.Rendered != nil && slices.ContainsFunc(j.Truth.Rendered.Builds, func(b *manifest.Build) bool { return b.Release.Name == name && b.Release.Namespace == k.Namespace }) {
+	if j.Truth.Rendered != nil && slices.ContainsFunc(j.Truth.Rendered.Builds, func(b *manifest.Build) bool { return b.Release.Name == name && b.Release.RecordedIn() == k.Namespace }) {
 		return true
 	}
 	for e := range j.Truth.All() {

@@ -47,6 +47,24 @@ type Entry struct {
 	SignerList string
 	// MergedSignerLists are those of its other parents, where it is a merge and they differ: it was judged by all of them.
 	MergedSignerLists []string
+	// Otherwise is the entry of Object.Otherwise, the other form in which the agent may apply the object; nil if there is but one.
+	Otherwise *Entry
+}
+
+// Forms are those in which the agent may apply the object: the entry itself, and the other one if there is one.
+func (e *Entry) Forms() []*Entry {
+	if e.Otherwise == nil {
+		return []*Entry{e}
+	}
+	return []*Entry{e, e.Otherwise}
+}
+
+// Form is the entry in the form that explains a change: the other one where that does and the entry itself does not.
+func (e *Entry) Form(change account.Change) *Entry {
+	if e.Otherwise != nil && !e.Account.Explain(change).Faithful() && e.Otherwise.Account.Explain(change).Faithful() {
+		return e.Otherwise
+	}
+	return e
 }
 
 // Parts are what a snapshot consists of beside its declared objects.
@@ -97,14 +115,20 @@ type Truth struct {
 	Recent []*Snapshot
 }
 
+// holds tells whether an entry is one of the snapshot's, in one of its forms.
+func (s *Snapshot) holds(e *Entry) bool {
+	own := s.Lookup(e.Key)
+	return own != nil && (own == e || own.Otherwise == e)
+}
+
 // RevisionOf is the verified revision that a declaration was found in: the newest whose snapshot holds it. An entry outlives the revision
 // that brought it, so Entry.Revision is not the answer.
 func (t *Truth) RevisionOf(e *Entry) *Revision {
-	if t.Current != nil && t.Current.Lookup(e.Key) == e {
+	if t.Current != nil && t.Current.holds(e) {
 		return t.Current.Revisions[e.Source.Repository]
 	}
 	for _, s := range t.Recent {
-		if s.Lookup(e.Key) == e {
+		if s.holds(e) {
 			return s.Revisions[e.Source.Repository]
 		}
 	}

@@ -263,13 +263,24 @@ func (a *assembly) entry(o *manifest.Object, old *snapshot.Entry) (*snapshot.Ent
 	for _, list := range changed.merged {
 		e.MergedSignerLists = append(e.MergedSignerLists, list.Digest)
 	}
-	if old != nil && !retyped && sameDeclaration(&old.Object, o) {
-		e.Content, e.Account = old.Content, old.Account // one copy of the content, prepared once
+	if o.Otherwise != nil {
+		other := *e
+		other.Object, e.Otherwise = *o.Otherwise, &other
+	}
+	if old != nil && !retyped && sameForms(old, e) {
+		for i, form := range e.Forms() {
+			form.Content, form.Account = old.Forms()[i].Content, old.Forms()[i].Account // one copy of the content, prepared once
+		}
 	} else {
-		a.todo = append(a.todo, e)
+		a.todo = append(a.todo, e.Forms()...)
 	}
 	a.put = append(a.put, e)
 	return e, nil
+}
+
+// sameForms tells whether two entries are the same for accounting.
+func sameForms(a, b *snapshot.Entry) bool {
+	return slices.EqualFunc(a.Forms(), b.Forms(), func(a, b *snapshot.Entry) bool { return sameDeclaration(&a.Object, &b.Object) })
 }
 
 // commit reads a commit once for all the objects that it changed.

@@ -15,7 +15,7 @@ const team = "system:serviceaccount:flux-system:team-reconciler" // what Flux im
 // TestFluxItself has Flux's own source-controller and kustomize-controller live a life behind the gate: objects that people had drifted before
 // there was a gate, new images, generators, force, pruning, impersonation, the end of a Kustomization. Whatever they ask for is allowed.
 func TestFluxItself(t *testing.T) {
-	f := startFlux(t)
+	f := startFlux(t, "flux", "source-controller", "kustomize-controller")
 	f.drift()
 	f.guard(`  agents:
   - {name: flux, preset: Flux, users: ["system:serviceaccount:flux-system:kustomize-controller"], impersonates: ["` + team + `"]}
@@ -82,20 +82,26 @@ type flux struct {
 	*stage
 }
 
-func startFlux(t *testing.T) *flux {
+// startFlux starts these controllers, on a repository that holds the files of testdata/NAME.
+func startFlux(t *testing.T, name string, controllers ...string) *flux {
 	t.Helper()
 	const system = "clusters/main/flux-system/"
-	f := &flux{start(t, "flux", []string{"source-controller", "kustomize-controller"}, map[string]string{system + "gotk-components.yaml": components(t)})}
+	f := &flux{start(t, name, controllers, map[string]string{system + "gotk-components.yaml": components(t, controllers)})}
 	f.bootstrap("flux", system+"gotk-components.yaml", system+"gotk-sync.yaml") // what `flux bootstrap` does
-	storage := freeAddress(t)
-	f.start("source-controller", "--storage-path="+t.TempDir(), "--storage-addr="+storage, "--storage-adv-addr="+storage)
-	f.start("kustomize-controller")
+	for _, controller := range controllers {
+		var args []string
+		if controller == "source-controller" {
+			storage := freeAddress(t)
+			args = []string{"--storage-path=" + t.TempDir(), "--storage-addr=" + storage, "--storage-adv-addr=" + storage}
+		}
+		f.start(controller, args...)
+	}
 	f.applied("")
 	return f
 }
 
-// components is what a bootstrap generates: the kinds, the accounts and their rights.
-func components(t *testing.T) string {
+// components is what a bootstrap generates: the kinds, the controllers' accounts and their rights.
+func components(t *testing.T, controllers []string) string {
 	t.Helper()
 	crds, err := filepath.Glob(filepath.Join(bin(t, "flux"), "*.yaml"))
 	check(t, err)
@@ -105,7 +111,7 @@ func components(t *testing.T) string {
 		check(t, err)
 		parts = append(parts, strings.TrimPrefix(string(text), "---\n"))
 	}
-	for _, name := range []string{"source-controller", "kustomize-controller"} {
+	for _, name := range controllers {
 		parts = append(parts, fmt.Sprintf("apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: flux-system}\n", name), fmt.Sprintf(`apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: %s}
