@@ -79,6 +79,9 @@ func (r *renderer) meetApplication(o *Object, above *about) bool {
 	if a == nil {
 		return false
 	}
+	if r.addAgain(o, above) {
+		return true
+	}
 	var app application
 	if !r.decodeSpec(o, &app) {
 		return true
@@ -95,7 +98,7 @@ func (r *renderer) meetApplication(o *Object, above *about) bool {
 		u.instance = o.Namespace + "_" + o.Name
 	}
 	u.self.spec = specText(app.Spec)
-	r.add(u)
+	r.addOf(o, u)
 	return true
 }
 

@@ -141,6 +141,7 @@ type parsed struct {
 type rendered struct {
 	with      string // digest of the files that were written over the tree's
 	inputs    map[file]git.ID
+	folder    git.ID // of the folder itself if all inputs lie in it, else ""
 	docs      []*document
 	unfollows Problems
 }
@@ -171,6 +172,12 @@ func (r *renderer) buildBefore(u unit) (*Build, error) {
 	old := r.previous[a.id()]
 	if old == nil || old.lacking || old.spec != a.spec || old.taken != u.taken(r) || !old.Declared.same(a.at) {
 		return nil, nil
+	}
+	// Where all of a folder was read, the folder is enough to know that something changed.
+	if root := (file{old.Repository, old.Path}); old.inputs[root] != "" {
+		if id, err := r.fileID(root); err != nil || id != old.inputs[root] {
+			return nil, err
+		}
 	}
 	same, err := r.unchanged(old.inputs)
 	if err != nil || !same || !r.stillDressed(old) {

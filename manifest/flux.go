@@ -182,6 +182,9 @@ func (r *renderer) meetFluxKustomization(o *Object, above *about) bool {
 	if a == nil {
 		return false
 	}
+	if r.addAgain(o, above) {
+		return true
+	}
 	var k fluxKustomization
 	if !r.decodeSpec(o, &k) {
 		return true
@@ -198,7 +201,7 @@ func (r *renderer) meetFluxKustomization(o *Object, above *about) bool {
 		u.from.namespace = o.Namespace
 	}
 	u.self.spec = specText(k.Spec)
-	r.add(u)
+	r.addOf(o, u)
 	return true
 }
 

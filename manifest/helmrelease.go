@@ -106,6 +106,9 @@ func (r *renderer) meetHelmRelease(o *Object, above *about) bool {
 	if a == nil {
 		return false
 	}
+	if r.addAgain(o, above) {
+		return true
+	}
 	var h helmRelease
 	if !r.decodeSpec(o, &h) {
 		return true
@@ -128,7 +131,7 @@ func (r *renderer) meetHelmRelease(o *Object, above *about) bool {
 	}
 	u.release = releaseName(h.Spec, o)
 	u.self.spec = specText(h.Spec)
-	r.add(u)
+	r.addOf(o, u)
 	return true
 }
 

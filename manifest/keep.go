@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/commitgate/commitgate/git"
 )
@@ -65,6 +66,9 @@ func (r *renderer) renderFolder(b *Build, f folderJob) error {
 			return err
 		}
 	}
+	if made, err = r.enclosed(made, f.at); err != nil {
+		return err
+	}
 	b.take(f.at, made)
 	return r.keep(b, f, made, keep)
 }
@@ -82,10 +86,31 @@ func (r *renderer) renderedBefore(b *Build, f folderJob) (made *rendered, err er
 	if made == nil {
 		return nil, nil
 	}
+	if made.folder != "" {
+		if id, err := r.fileID(f.at); err != nil || id == made.folder {
+			return made, err
+		}
+	}
 	if same, err := r.unchanged(made.inputs); err != nil || !same {
 		return nil, err
 	}
-	return made, nil
+	return r.enclosed(made, f.at)
+}
+
+// enclosed notes of what was rendered, and is shared from now on, the id of its folder if it was rendered from nothing else: then that alone tells whether it holds.
+func (r *renderer) enclosed(made *rendered, at file) (*rendered, error) {
+	for f := range made.inputs {
+		if f.repository != at.repository || !strings.HasPrefix(string(f.path), string(at.path)+"/") {
+			return made, nil
+		}
+	}
+	id, err := r.fileID(at)
+	if err != nil || id == made.folder {
+		return made, err
+	}
+	now := *made
+	now.folder = id
+	return &now, nil
 }
 
 // kept is what a folder was rendered to, with the ids of all that it was rendered from: by them it is told whether it still holds.

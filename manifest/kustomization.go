@@ -67,7 +67,11 @@ func (r *renderer) kustomizeTree(do func(fs.FS, git.Path, job) (*answer, error),
 // take adds what was rendered to the build.
 func (b *Build) take(at file, made *rendered) {
 	b.rendered[at] = made
-	maps.Copy(b.inputs, made.inputs)
+	if made.folder != "" {
+		b.inputs[at] = made.folder
+	} else {
+		maps.Copy(b.inputs, made.inputs)
+	}
 	b.unfollows = append(b.unfollows, made.unfollows...)
 	for _, doc := range made.docs {
 		if doc.nameless {

@@ -11,7 +11,7 @@ import (
 
 // merge makes the set out of the one before: only objects of a key that is new, gone or declared otherwise are looked at. The rest is copied, as pointers.
 func (r *renderer) merge() *Set {
-	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows), tracking: map[string]argoTracking{}}
+	set := &Set{Builds: r.builds, scopes: r.scopes, Unfollowed: sortProblems(r.unfollows), units: r.units, tracking: map[string]argoTracking{}}
 	for _, a := range r.in.Gate.Agents {
 		set.tracking[a.Name] = r.tracking(a.Name)
 	}
@@ -36,6 +36,9 @@ func (r *renderer) merge() *Set {
 		for len(added) > 0 && added[0].Key == k {
 			now, added = append(now, added[0]), added[1:]
 		}
+		if len(now) > 1 { // whatever came first
+			slices.SortStableFunc(now, byPlace)
+		}
 		made = append(made, now)
 		return now
 	})
@@ -48,6 +51,11 @@ func (r *renderer) merge() *Set {
 }
 
 func byKey(a, b *Object) int { return a.Key.Compare(b.Key) }
+
+func byPlace(a, b *Object) int {
+	return cmp.Or(cmp.Compare(a.Source.Repository, b.Source.Repository), cmp.Compare(a.Source.Path, b.Source.Path), cmp.Compare(a.Source.Line, b.Source.Line),
+		cmp.Compare(a.Source.place(), b.Source.place()), a.OwnerKey().Compare(b.OwnerKey()))
+}
 
 // changes are the objects of the builds of the set before that are not in those of now, and those that are new.
 func (r *renderer) changes(before []*Build) (gone map[*Object]bool, added []*Object) {
@@ -151,7 +159,7 @@ func withKey(list []*Object, k Key) []*Object {
 }
 
 // unique refuses what is declared twice: which one holds would depend on which agent, or which sync, comes last. A namespace that an agent makes only
-// because it is not there yields to one that is declared. The objects are of one key.
+// because it is not there yields to one that is declared. The objects are of one key, sorted by place.
 func (r *renderer) unique(objects []*Object) []*Object {
 	var out []*Object
 	for _, o := range withoutFound(objects) {
@@ -168,11 +176,7 @@ func (r *renderer) unique(objects []*Object) []*Object {
 		case o.Apply.GenerateName:
 			out = append(out, o)
 		default:
-			first, second := other, o
-			if cmp.Compare(first.Source.place(), second.Source.place()) > 0 {
-				first, second = o, other
-			}
-			r.problem(second.Source, "%s is declared twice: in %s too%s", o.Key, first.Source.place(), twoOwners(first, second))
+			r.problem(o.Source, "%s is declared twice: in %s too%s", o.Key, other.Source.place(), twoOwners(other, o))
 		}
 	}
 	return out

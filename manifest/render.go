@@ -82,6 +82,7 @@ type Set struct {
 	// Unlisted are the agents' objects that act as a user whom the configuration does not list: what they delete is refused.
 	Unlisted []Unlisted
 
+	units    map[*Object]unit        // that agents' objects mean
 	tracking map[string]argoTracking // by agent
 	merged   []*Object               // Objects, and those that yielded to another of the same key
 	scopes   map[groupKind]scope
@@ -131,11 +132,28 @@ func render(ctx context.Context, in Input, revisions map[string]revision) (*Set,
 	}
 	r.settle()
 	set := r.merge()
+	if len(r.problems) > 0 && r.presumed() {
+		in.Previous = nil
+		return render(ctx, in, revisions)
+	}
 	if len(r.problems) > 0 {
 		return nil, sortProblems(r.problems)
 	}
 	set.Unlisted = r.unlisted(set)
 	return set, nil
+}
+
+// presumed tells whether something was taken for what it was in the set before, and is not: then what seems wrong need not be.
+func (r *renderer) presumed() bool {
+	if r.in.Previous == nil {
+		return false
+	}
+	for agent, before := range r.trackingBefore {
+		if r.tracking(agent) != before {
+			return true
+		}
+	}
+	return !maps.Equal(r.in.Previous.scopes, r.defined)
 }
 
 // renderer is the state of one rendering.
@@ -145,7 +163,8 @@ type renderer struct {
 	revisions map[string]revision // by repository
 	limits    Limits
 	previous  map[unitID]*Build
-	scopes    map[groupKind]scope // as far as CRDs were found
+	scopes    map[groupKind]scope // as far as CRDs were found; until all are, also as they were in the set before
+	defined   map[groupKind]scope // by the CRDs that were found
 	versions  map[string]bool     // API versions of CRDs that were found
 
 	sources   map[sourceKey]*source
@@ -159,6 +178,7 @@ type renderer struct {
 	pending   []unit
 	chartsToo bool // charts come last: they ask which API versions there are
 	known     map[unitID]unit
+	units     map[*Object]unit // of them, those that an object of Git means
 	builds    []*Build
 	problems  Problems
 	unfollows Problems
@@ -176,8 +196,8 @@ type renderer struct {
 func newRenderer(ctx context.Context, in Input, revisions map[string]revision, limits Limits) *renderer {
 	r := &renderer{
 		ctx: ctx, in: in, revisions: maps.Clone(revisions), limits: limits,
-		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
-		fresh: map[Key]*Object{}, met: map[unitID]met{}, opened: map[unitID]map[string]string{}, reopened: map[unitID]bool{}, missed: map[Key]Source{}, known: map[unitID]unit{},
+		previous: map[unitID]*Build{}, scopes: map[groupKind]scope{}, defined: map[groupKind]scope{}, versions: map[string]bool{}, sources: map[sourceKey]*source{},
+		fresh: map[Key]*Object{}, met: map[unitID]met{}, opened: map[unitID]map[string]string{}, reopened: map[unitID]bool{}, missed: map[Key]Source{}, known: map[unitID]unit{}, units: map[*Object]unit{},
 	}
 	if in.Previous != nil {
 		for _, b := range in.Previous.Builds {
@@ -214,6 +234,24 @@ func (r *renderer) add(u unit) {
 	}
 	r.known[a.id()] = u
 	r.pending = append(r.pending, u)
+}
+
+// addOf queues the unit that an object means.
+func (r *renderer) addOf(o *Object, u unit) {
+	r.units[o] = u
+	r.add(u)
+}
+
+// addAgain queues the unit that an object meant in the set before; false: it was not there, or is of another depth.
+func (r *renderer) addAgain(o *Object, above *about) bool {
+	if r.in.Previous == nil {
+		return false
+	}
+	u, ok := r.in.Previous.units[o]
+	if ok = ok && u.about().depth == above.depth+1; ok {
+		r.addOf(o, u)
+	}
+	return ok
 }
 
 // renderUnits renders what is ready until nothing is left, then what can do without what it waits for. The rest is not followed: one
@@ -323,7 +361,7 @@ func (r *renderer) stop() error {
 
 // settle puts right what was assumed of custom kinds before their definitions were found, and of values that were found after all.
 func (r *renderer) settle() {
-	r.settled = true
+	r.settled, r.scopes = true, r.defined
 	for i, b := range r.builds {
 		if !r.stillDressed(b) {
 			r.builds[i] = r.dress(r.known[b.id], b)

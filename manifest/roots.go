@@ -113,7 +113,7 @@ func (r *renderer) meet(o *Object, above *about) bool {
 		}
 	case "apiextensions.k8s.io":
 		if gk, s := crdScope(o.Content); s != scopeUnknown {
-			r.scopes[gk] = s
+			r.scopes[gk], r.defined[gk] = s, s
 			r.noteVersions(o)
 			return true
 		}

@@ -72,7 +72,7 @@ Application.argoproj.io argocd/root	infra:apps/root.yaml:1	argocd/root	last-appl
 		},
 		"two objects apply it: they would fight": {
 			root: "path: clusters/prod, agent: flux", files: gotk + twoSyncs,
-			wrong: "infra:clusters/prod/a.yaml:1: ConfigMap shop/a is declared twice: in infra:clusters/prod/a.yaml:1 too, by Kustomization.kustomize.toolkit.fluxcd.io flux-system/flux-system and Kustomization.kustomize.toolkit.fluxcd.io flux-system/again",
+			wrong: "infra:clusters/prod/a.yaml:1: ConfigMap shop/a is declared twice: in infra:clusters/prod/a.yaml:1 too, by Kustomization.kustomize.toolkit.fluxcd.io flux-system/again and Kustomization.kustomize.toolkit.fluxcd.io flux-system/flux-system",
 		},
 	}
 	for name, test := range tests {

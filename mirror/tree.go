@@ -11,6 +11,7 @@ import (
 	"iter"
 	"path"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -146,8 +147,8 @@ func segments(name string) iter.Seq[string] {
 func find(entries []objects.TreeEntry, name string) int {
 	for _, mode := range []objects.Mode{objects.ModeFile, objects.ModeFolder} {
 		key := objects.TreeEntry{Name: name, Mode: mode}
-		i, ok := slices.BinarySearchFunc(entries, &key, func(e objects.TreeEntry, key *objects.TreeEntry) int { return e.Compare(key) })
-		if ok {
+		i := sort.Search(len(entries), func(i int) bool { return entries[i].Compare(&key) >= 0 })
+		if i < len(entries) && entries[i].Compare(&key) == 0 {
 			return i
 		}
 	}
