@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"reflect"
 	"slices"
@@ -150,7 +151,8 @@ func live(seed uint64, n int) []map[string]string {
 	for _, app := range []string{"a", "b", "c", "d"} {
 		l.files["apps/"+app+"/z.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: z, namespace: " + app + "}\ndata: {color: \"${color:=red}\"}\n"
 	}
-	for range n {
+	l.past = append(l.past, maps.Clone(l.files))
+	for len(l.past) < n {
 		for range 1 + l.IntN(2) {
 			l.step()
 		}
@@ -170,7 +172,7 @@ func (r *repo) line(states []map[string]string) []revision {
 		}
 	}
 	cmd := exec.CommandContext(r.t.Context(), "git", "fast-import", "--quiet")
-	cmd.Dir, cmd.Stdin = r.dir, strings.NewReader(stream.String())
+	cmd.Dir, cmd.Stdin, cmd.Env = r.dir, strings.NewReader(stream.String()), append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		r.t.Fatalf("git fast-import: %v: %s", err, out)
 	}
