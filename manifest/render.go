@@ -33,6 +33,8 @@ type Input struct {
 	Pinned func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error)
 	// Decryption opens what Git holds encrypted; nil opens nothing. It must be the same for a set and its Previous.
 	Decryption *Decryption
+	// Partial leaves out an agent's object whose files do not render, as unfollowed, and renders the others: as their agent does. Otherwise a set is whole.
+	Partial bool
 }
 
 // Limits bound one rendering. A zero field is its default.
@@ -332,16 +334,26 @@ func (r *renderer) isChart(u unit) bool {
 
 func (r *renderer) renderUnit(u unit) error {
 	a := u.about()
+	noted := len(r.problems)
 	b, err := r.build(u)
 	var syntax *syntaxError
 	switch {
-	case errors.As(err, &syntax), errors.Is(err, errReported):
-		return nil // it was noted where it was found
+	case err == nil, errors.As(err, &syntax), errors.Is(err, errReported): // what is wrong was noted where it was found
 	case errors.Is(err, mirror.ErrSymlink), errors.Is(err, mirror.ErrSubmodule):
 		r.problem(a.at, "%s: %v", a.name(), err)
-		return nil
-	case err != nil:
+	default:
 		return fmt.Errorf("render %s: %w", a.name(), err)
+	}
+	if r.in.Partial && a.owner.Kind != "" && len(r.problems) > noted {
+		for _, p := range r.problems[noted:] {
+			p.What += fmt.Sprintf(" (%s is left out)", a.name())
+			r.unfollows = append(r.unfollows, p)
+		}
+		r.problems = r.problems[:noted]
+		return nil
+	}
+	if err != nil {
+		return nil
 	}
 	r.builds = append(r.builds, b)
 	if r.objects += len(b.Objects); r.objects > r.limits.Objects {

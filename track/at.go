@@ -31,6 +31,8 @@ type AtConfig struct {
 	Decryption *manifest.Decryption
 	// CRDs are CustomResourceDefinitions that Git does not declare: they say how the fields of their kinds compare.
 	CRDs []map[string]any
+	// Partial leaves out an agent's object that does not render (manifest.Input) instead of refusing the revision, as a running gate does.
+	Partial bool
 	// Engine runs what the trees have rendered (manifest.Input).
 	Engine manifest.Engine
 }
@@ -81,7 +83,7 @@ func (p *Past) open(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }, engine: p.cfg.Engine, decryption: p.cfg.Decryption}
+	b := &builder{gate: p.cfg.Gate, repositories: p.cfg.Repositories, definitions: func() map[string]map[string]any { return byName(p.cfg.CRDs) }, engine: p.cfg.Engine, decryption: p.cfg.Decryption, partial: p.cfg.Partial}
 	var err error
 	p.now, err = b.build(ctx, nil, sources, p.cfg.Now)
 	var s *stageError

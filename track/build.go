@@ -27,6 +27,7 @@ type builder struct {
 	engine      manifest.Engine
 	decryption  *manifest.Decryption
 	keep        manifest.Keep // nil keeps nothing
+	partial     bool          // what does not render is left out
 	tracer      *trace.Tracer // nil is none
 }
 
@@ -79,7 +80,7 @@ func chartsOf(gate v1alpha1.GateSpec) fs.FS {
 // build renders, compiles and indexes what the sources declare. prev is what was built before, nil at first.
 func (b *builder) build(ctx context.Context, prev *built, sources map[string]*source, now time.Time) (*built, error) {
 	in := manifest.Input{Gate: b.gate, Repositories: b.repositories, Verified: make(map[string]signing.Verified, len(sources)), Engine: b.engine, Decryption: b.decryption, Keep: b.keep,
-		Charts: chartsOf(b.gate)}
+		Charts: chartsOf(b.gate), Partial: b.partial}
 	a := &assembly{ctx: ctx, sources: sources, defined: b.defined()}
 	parts := snapshot.Parts{Revisions: make(map[string]*snapshot.Revision, len(sources)), Published: now}
 	in.Pinned = func(ctx context.Context, repository string, commit git.ID) (signing.Verified, error) {

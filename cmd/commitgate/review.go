@@ -37,10 +37,11 @@ func newReview() *cobra.Command {
 		Short: "Tell what the gate would decide about recorded AdmissionReviews, offline",
 		Long: `Tell what the gate would decide about recorded AdmissionReviews: JSON, JSON Lines, YAML, gzip of these, and lines that
 hold the review under the key "review". What the stream shows of live objects is remembered as a running gate does.
+An agent's object whose files do not render is left out, and named on standard error; a running gate would not take that revision.
 No network: a repository is read from a folder or bundle. Exit status: 0 all allowed, 1 some refused, 2 usage, 3 could not tell.`,
 		Example: "  commitgate review --config gate.yaml --repository infra=../infra --revision infra=main reviews.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return review(cmd.Context(), o, args, cmd.InOrStdin(), cmd.OutOrStdout())
+			return review(cmd.Context(), o, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
@@ -52,7 +53,7 @@ No network: a repository is read from a folder or bundle. Exit status: 0 all all
 	return cmd
 }
 
-func review(ctx context.Context, o reviewOptions, files []string, stdin io.Reader, out io.Writer) error {
+func review(ctx context.Context, o reviewOptions, files []string, stdin io.Reader, out, warnings io.Writer) error {
 	if o.config == "" {
 		return usage("--config is required; see commitgate review --help")
 	}
@@ -75,9 +76,13 @@ func review(ctx context.Context, o reviewOptions, files []string, stdin io.Reade
 	crds := replay.CRDs(items)
 	truth, err := track.At(ctx, track.AtConfig{
 		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: o.repositories, Revisions: o.revisions, CRDs: crds, Engine: newEngine(0), Decryption: decryption,
+		Partial: true,
 	})
 	if err != nil {
 		return unknown(err)
+	}
+	for _, p := range truth.Current.Rendered.Unfollowed {
+		fmt.Fprintf(warnings, "not followed: %s\n", printable(p.String()))
 	}
 	builtin, err := account.NewTypes(crds)
 	if builtin == nil {

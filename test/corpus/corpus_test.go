@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -205,6 +206,29 @@ func replayFile(t *testing.T, file string, scope v1alpha1.Scope) map[string]int 
 	return counts
 }
 
+// A commit of the recording left a conflict's markers in one kustomization. Flux applied all the others; so of this commit they are what Git declares.
+func TestAPartThatDoesNotRenderIsLeftOut(t *testing.T) {
+	cfg := load(t, "512146fc7ee5d7a4248a4c17c073dd9195110dc8")
+	truth := truthAt(t, cfg, nil)
+	declared := func(kind, namespace, name string) bool {
+		return truth.Current.Lookup(manifest.Key{Group: "apps", Kind: kind, Namespace: namespace, Name: name}) != nil
+	}
+	if !declared("Deployment", "fx-plain", "web-v2") || !declared("Deployment", "fx-team-a", "tenant-app") {
+		t.Error("what renders is not declared")
+	}
+	if declared("Deployment", "fx-prod", "api") {
+		t.Error("what does not render is declared")
+	}
+	if left := truth.Current.Rendered.Unfollowed; len(left) != 1 || !strings.Contains(left[0].String(), "apps/overlays/prod/kustomization.yaml:5: ") || !strings.Contains(left[0].What, "flux-system/prod is left out") {
+		t.Errorf("left out: %v", left)
+	}
+	at := track.AtConfig{Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"flux": "flux.bundle"}, Engine: manifest.InProcess{}, Revisions: map[string]string{"flux": cfg.Repositories[0].Spec.Anchor.Commit}}
+	var refused *track.Refusal
+	if _, err := track.At(t.Context(), at); !errors.As(err, &refused) || refused.Stage != track.StageRender {
+		t.Errorf("as a running gate judges it: %v, want a refusal", err)
+	}
+}
+
 // guardsIdentity: the labels know nothing of the paths to the agent's identity, which are guarded in every scope: whoever may run a pod as the agent
 // is the agent.
 func guardsIdentity(r replay.Result) bool {
@@ -258,7 +282,7 @@ func truthAt(t testing.TB, cfg *v1alpha1.Config, crds []map[string]any) *snapsho
 	t.Helper()
 	commit := cfg.Repositories[0].Spec.Anchor.Commit
 	truth, err := track.At(t.Context(), track.AtConfig{
-		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"flux": "flux.bundle"}, Revisions: map[string]string{"flux": commit}, CRDs: crds, Engine: manifest.InProcess{},
+		Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{"flux": "flux.bundle"}, Revisions: map[string]string{"flux": commit}, CRDs: crds, Engine: manifest.InProcess{}, Partial: true,
 	})
 	if err != nil {
 		t.Fatalf("at %s: %v", commit, err)

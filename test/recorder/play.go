@@ -117,7 +117,7 @@ func (p Playback) Judge(ctx context.Context, lines []Line) ([]Verdict, error) {
 			cfg.Gate.Spec.Scope = p.Scope
 			name := cfg.Repositories[0].Name
 			truths[commit], err = track.At(ctx, track.AtConfig{
-				Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{name: p.Bundle}, Revisions: map[string]string{name: string(commit)}, CRDs: crds, Engine: manifest.InProcess{},
+				Gate: cfg.Gate.Spec, Repositories: cfg.Repositories, Paths: map[string]string{name: p.Bundle}, Revisions: map[string]string{name: string(commit)}, CRDs: crds, Engine: manifest.InProcess{}, Partial: true,
 			})
 			if err != nil {
 				return nil, fmt.Errorf("at %s: %w", commit, err)
