@@ -115,7 +115,7 @@ func (s *Scanner) Run(ctx context.Context) {
 }
 
 func (s *Scanner) loop(ctx context.Context) {
-	const untilTruth = 10 * time.Second
+	const untilTruth = time.Second // to look costs nothing
 	for {
 		wait := s.cfg.Interval
 		r, err := s.Once(ctx)

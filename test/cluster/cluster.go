@@ -38,6 +38,9 @@ type Config struct {
 	SharedCredentials bool
 	// APIServerFlags are further ones of kube-apiserver.
 	APIServerFlags []string
+	// Definitions are CustomResourceDefinitions, as YAML, that are there before the controllers start: the garbage collector looks for new kinds each half
+	// minute only.
+	Definitions string
 }
 
 // Cluster is a running control plane.
@@ -49,6 +52,7 @@ type Cluster struct {
 	admin     *rest.Config
 	shared    bool     // Config.SharedCredentials
 	flags     []string // Config.APIServerFlags
+	kinds     string   // Config.Definitions
 }
 
 // Start starts a control plane and waits until it serves requests and its controllers work. The caller must Stop it.
@@ -64,7 +68,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca, shared: config.SharedCredentials, flags: config.APIServerFlags}
+	c := &Cluster{dir: config.Dir, bin: config.Bin, ca: ca, shared: config.SharedCredentials, flags: config.APIServerFlags, kinds: config.Definitions}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := c.start(ctx); err != nil {
@@ -106,6 +110,9 @@ func (c *Cluster) start(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	if err := c.define(ctx); err != nil {
+		return err
+	}
 	if err := c.startControllers(server, tokenKey, ports[3]); err != nil {
 		return err
 	}
@@ -114,6 +121,31 @@ func (c *Cluster) start(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
+}
+
+// define makes the kinds of Config.Definitions, and waits until the API server tells of them.
+func (c *Cluster) define(ctx context.Context) error {
+	if c.kinds == "" {
+		return nil
+	}
+	kubeconfig, err := c.Kubeconfig("admin", c.admin)
+	if err != nil {
+		return err
+	}
+	made, err := c.Kubectl(ctx, kubeconfig, c.kinds, "apply", "--filename=-", "--output=name")
+	if err != nil {
+		return err
+	}
+	for name := range strings.Lines(made) {
+		_, resource, _ := strings.Cut(strings.TrimSpace(name), "/") // a definition is called PLURAL.GROUP
+		if err := c.eventually(ctx, resource+" served", func(ctx context.Context) error {
+			_, err := c.Kubectl(ctx, kubeconfig, "", "get", resource, "--all-namespaces")
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cluster) startEtcd(server *pair, client, peer int) error {

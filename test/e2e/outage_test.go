@@ -58,10 +58,17 @@ func TestKilledGateNeverGoesBack(t *testing.T) {
 	sound(t, l)
 }
 
-// While the Git host is away the gate goes on with what it knows: also after a restart.
-func TestGitHostDown(t *testing.T) {
-	ctx := t.Context()
+// What the gate knows stays the truth while it can learn nothing new.
+func TestTheTruthStays(t *testing.T) {
 	l := stage(t)
+	t.Run("the Git host is down", func(t *testing.T) { gitHostDown(t, l) })
+	t.Run("a commit is broken", func(t *testing.T) { brokenCommit(t, l) })
+	sound(t, l)
+}
+
+// While the Git host is away the gate goes on with what it knows: also after a restart.
+func gitHostDown(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
 	l.Forge.SetDown(true)
 	check(t, l.Gate.Kill())
 	check(t, l.Gate.Start(ctx))
@@ -87,13 +94,11 @@ func TestGitHostDown(t *testing.T) {
 	_, err = l.Flux.Sync(ctx)
 	check(t, err)
 	pods(t, l, "cart", 1)
-	sound(t, l)
 }
 
 // A signed commit that does not render must not take the cluster with it: the previous revision stays the truth.
-func TestBrokenCommitKeepsTheTruth(t *testing.T) {
+func brokenCommit(t *testing.T, l *lab.Lab) {
 	ctx := t.Context()
-	l := stage(t)
 	_, err := l.Repository.Publish(ctx, l.Alice, "break it", map[string]string{"apps/shop/broken.yaml": "kind: [unclosed\n"})
 	check(t, err)
 	_, err = l.Cluster.Kubectl(ctx, l.FluxConfig, "", "delete", "configmap", "settings", "--namespace=shop", "--wait=false", "--request-timeout=8s")

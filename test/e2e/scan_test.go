@@ -130,29 +130,18 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 	}
 }
 
-// diff shows one object of the cluster, and all of them, with the value that Git declares.
-func TestDiffOfTheCluster(t *testing.T) {
-	ctx := t.Context()
+// How the cluster compares with Git: by tools, and where the API server defaults by definitions that Git does not hold.
+func TestComparedWithGit(t *testing.T) {
 	l := stage(t)
-	_, err := l.ArgoCD.Sync(ctx)
-	check(t, err)
-	if out, code := tool(t, l, "diff"); code != 0 || out != "" {
-		t.Errorf("diff ends with %d: %s", code, out)
-	}
-	check(t, l.ReplaceIn(cart, "replicas: 2", "replicas: 3"))
-	_, err = l.Repository.Publish(ctx, l.Bob, "three", nil)
-	check(t, err)
-	// Flux has not applied it yet: judged by the work tree, the cluster lags behind.
-	out, code := tool(t, l, "diff", "--repository=infra="+l.Repository.Work(), "--namespace=shop", "deploy/cart")
-	if code != 1 || !strings.Contains(out, "@@ spec.replicas @@\n-3\n+2\n") {
-		t.Errorf("diff ends with %d: %s", code, out)
-	}
+	t.Run("why", func(t *testing.T) { whyOfTheCluster(t, l) })
+	t.Run("diff", func(t *testing.T) { diffOfTheCluster(t, l) })
+	t.Run("definitions", func(t *testing.T) { definitionsOfTheCluster(t, l) })
+	sound(t, l)
 }
 
 // why tells who put a field of a live object there: the commit and its signer, or who says to have written it.
-func TestWhyOfTheCluster(t *testing.T) {
+func whyOfTheCluster(t *testing.T, l *lab.Lab) {
 	ctx := t.Context()
-	l := stage(t)
 	check(t, l.ReplaceIn(cart, "replicas: 2", "replicas: 3"))
 	id, err := l.Repository.Publish(ctx, l.Bob, "three", nil)
 	check(t, err)
@@ -181,6 +170,24 @@ func TestWhyOfTheCluster(t *testing.T) {
 	}
 	if !traced {
 		t.Errorf("spec.replicas is not traced to %s: %s", id, out)
+	}
+}
+
+// diff shows one object of the cluster, and all of them, with the value that Git declares.
+func diffOfTheCluster(t *testing.T, l *lab.Lab) {
+	ctx := t.Context()
+	_, err := l.ArgoCD.Sync(ctx)
+	check(t, err)
+	if out, code := tool(t, l, "diff"); code != 0 || out != "" {
+		t.Errorf("diff ends with %d: %s", code, out)
+	}
+	check(t, l.ReplaceIn(cart, "replicas: 3", "replicas: 4"))
+	_, err = l.Repository.Publish(ctx, l.Bob, "four", nil)
+	check(t, err)
+	// Flux has not applied it yet: judged by the work tree, the cluster lags behind.
+	out, code := tool(t, l, "diff", "--repository=infra="+l.Repository.Work(), "--namespace=shop", "deploy/cart")
+	if code != 1 || !strings.Contains(out, "@@ spec.replicas @@\n-4\n+3\n") {
+		t.Errorf("diff ends with %d: %s", code, out)
 	}
 }
 

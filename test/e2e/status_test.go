@@ -118,9 +118,8 @@ func TestStatus(t *testing.T) {
 }
 
 // The gate's own token writes what the gate writes, and nothing else: to no other object, and not even to the specs of its own.
-func TestOwnTokenIsWorthLittle(t *testing.T) {
+func ownTokenIsWorthLittle(t *testing.T, l *lab.Lab) {
 	ctx := t.Context()
-	l := stage(t)
 	column(t, l, "gate", "demo", "READY", "True")                     // it holds its Lease
 	told(t, l, "shop", "Deployment/cart", "Normal ScalingReplicaSet") // there is an Event
 	as := func(args ...string) string {

@@ -188,7 +188,11 @@ func (l *Lab) startCluster(ctx context.Context) error {
 		return err
 	}
 	flags = slices.Concat(flags, stream, callers)
-	c, err := cluster.Start(ctx, cluster.Config{Dir: dir, APIServerFlags: flags})
+	definitions, err := l.definitions()
+	if err != nil {
+		return err
+	}
+	c, err := cluster.Start(ctx, cluster.Config{Dir: dir, APIServerFlags: flags, Definitions: definitions})
 	if err != nil {
 		return err
 	}
@@ -307,10 +311,7 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
 		return err
 	}
-	for file, wanted := range map[string]bool{"seed/agents.yaml": l.agents, "seed/fleet.yaml": l.fleet} {
-		if !wanted {
-			continue
-		}
+	for _, file := range l.agentFiles() {
 		more, err := seed.ReadFile(file)
 		if err != nil {
 			return err
@@ -387,6 +388,34 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 	}
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
 	return nil
+}
+
+// agentFiles hold what the agents beside Flux and Argo CD's application-controller are installed with.
+func (l *Lab) agentFiles() (files []string) {
+	if l.agents {
+		files = append(files, "seed/agents.yaml")
+	}
+	if l.fleet {
+		files = append(files, "seed/fleet.yaml")
+	}
+	return files
+}
+
+// definitions are the kinds of those agents.
+func (l *Lab) definitions() (string, error) {
+	var kinds strings.Builder
+	for _, file := range l.agentFiles() {
+		text, err := seed.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		for document := range strings.SplitSeq(string(text), "\n---\n") {
+			if strings.Contains(document, "kind: CustomResourceDefinition\n") {
+				kinds.WriteString(document + "\n---\n")
+			}
+		}
+	}
+	return kinds.String(), nil
 }
 
 // addAgents makes the agents of Config.Agents.

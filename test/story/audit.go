@@ -28,7 +28,7 @@ func errorsJoin(err, other error) error {
 const shown = 8
 
 func auditTail(ctx context.Context, s *Stage) (Answer, error) {
-	out, status, err := s.Gate.Run(ctx, "audit", "tail", "--lines=20", s.Gate.AuditLog())
+	out, status, err := s.Gate.Run(ctx, "audit", "tail", "--lines=200", s.Gate.AuditLog())
 	if err != nil {
 		return nil, err
 	}
