@@ -71,7 +71,11 @@ func (d *differ) run(ctx context.Context, stdin io.Reader, args []string) error 
 	if d.live != "" && d.in.kubeconfig != "" {
 		return usage("--live and --kubeconfig contradict each other")
 	}
-	cfg, truth, err := d.from.truth(ctx)
+	definitions := d.in.definitions
+	if d.live != "" {
+		definitions = nil
+	}
+	cfg, truth, err := d.from.truth(ctx, definitions)
 	if err != nil {
 		return err
 	}

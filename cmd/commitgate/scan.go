@@ -13,6 +13,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/commitgate/commitgate/account"
 	"github.com/commitgate/commitgate/admit"
@@ -30,6 +34,31 @@ type clusterFlags struct {
 func (f *clusterFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "file that says how to reach the cluster (default from within it)")
 	cmd.Flags().StringVarP(&f.namespace, "namespace", "n", "", "only this namespace")
+}
+
+// definitions are the CustomResourceDefinitions of the cluster, by which the gate compares the fields of kinds that Git does not define. Who may not list
+// them goes on without: what the API server defaults by them then differs from Git.
+func (f *clusterFlags) definitions(ctx context.Context) ([]map[string]any, error) {
+	cluster, err := restConfig(f.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	client, err := dynamic.NewForConfig(cluster)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	list, err := client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}).List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("definitions of kinds: %w", err)
+	}
+	var out []map[string]any
+	for i := range list.Items {
+		out = append(out, list.Items[i].Object)
+	}
+	return out, nil
 }
 
 func (f *clusterFlags) scanner(cfg *v1alpha1.Config, truth *snapshot.Truth, change func(*scan.Config)) (*scan.Scanner, error) {
@@ -86,7 +115,7 @@ func runScan(ctx context.Context, from truthFlags, in clusterFlags, output strin
 	if output != "table" && output != "json" {
 		return nil, usage("-o %s: want table or json", output)
 	}
-	cfg, truth, err := from.truth(ctx)
+	cfg, truth, err := from.truth(ctx, in.definitions)
 	if err != nil {
 		return nil, err
 	}

@@ -63,11 +63,17 @@ func (f *truthFlags) load() (*v1alpha1.Config, track.AtConfig, error) {
 	return cfg, at, nil
 }
 
-// truth is what the gate would believe at the chosen revisions. What it would refuse is a "no".
-func (f *truthFlags) truth(ctx context.Context) (*v1alpha1.Config, *snapshot.Truth, error) {
+// truth is what the gate would believe at the chosen revisions, with definitions of kinds that Git does not hold, if somebody has them. What it would
+// refuse is a "no".
+func (f *truthFlags) truth(ctx context.Context, definitions func(context.Context) ([]map[string]any, error)) (*v1alpha1.Config, *snapshot.Truth, error) {
 	cfg, at, err := f.load()
 	if err != nil {
 		return nil, nil, err
+	}
+	if definitions != nil {
+		if at.CRDs, err = definitions(ctx); err != nil {
+			return nil, nil, unknown(err)
+		}
 	}
 	truth, err := track.At(ctx, at)
 	if err != nil {

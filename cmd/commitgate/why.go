@@ -79,6 +79,11 @@ func (f *whyFlags) blame(ctx context.Context, stdin io.Reader, arg objectArg) (*
 	if err != nil {
 		return nil, nil, err
 	}
+	if f.live == "" {
+		if at.CRDs, err = f.in.definitions(ctx); err != nil {
+			return nil, nil, unknown(err)
+		}
+	}
 	past, err := track.OpenPast(ctx, at)
 	if err != nil {
 		return nil, nil, notTrue(err)

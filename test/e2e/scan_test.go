@@ -133,9 +133,9 @@ func TestScanFindsWhatWasDoneWithoutTheGate(t *testing.T) {
 // How the cluster compares with Git: by tools, and where the API server defaults by definitions that Git does not hold.
 func TestComparedWithGit(t *testing.T) {
 	l := stage(t)
+	t.Run("definitions", func(t *testing.T) { definitionsOfTheCluster(t, l) })
 	t.Run("why", func(t *testing.T) { whyOfTheCluster(t, l) })
 	t.Run("diff", func(t *testing.T) { diffOfTheCluster(t, l) })
-	t.Run("definitions", func(t *testing.T) { definitionsOfTheCluster(t, l) })
 	sound(t, l)
 }
 
