@@ -142,6 +142,7 @@ func steps() []step {
 		{"ready", (*judgement).ready},
 		{"Argo CD's ApplicationSets", (*judgement).applicationSets},
 		{"notes of an agent's other programs", (*judgement).noted},
+		{"Fleet's parts between a push and its agent", (*judgement).fleetParts},
 		{"agent's bookkeeping", (*judgement).bookkeeping},
 		{"agent: declared and faithful", (*judgement).fromGit},
 		{"controllers: derived from declared", (*judgement).derived},

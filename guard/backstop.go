@@ -13,6 +13,7 @@ import (
 	"github.com/commitgate/commitgate/admit"
 	"github.com/commitgate/commitgate/agent"
 	"github.com/commitgate/commitgate/api/v1alpha1"
+	"github.com/commitgate/commitgate/manifest"
 )
 
 // backstopName is that of the policy and of its binding.
@@ -54,7 +55,7 @@ func Backstop(c BackstopConfig) (*Manifests, error) {
 			Variables: []admissionv1.Variable{
 				{Name: "components", Expression: `request.userInfo.username in ` + list(admit.Controllers()) +
 					` || (request.userInfo.username.startsWith("system:node:") && "system:nodes" in request.userInfo.groups)`},
-				{Name: "named", Expression: `request.userInfo.username in ` + list(users)},
+				{Name: "named", Expression: `request.userInfo.username in ` + list(users) + partsOfFleet(c.Gate)},
 				{Name: "member", Expression: `request.userInfo.groups.exists(g, g in ` + list(append(groups, c.AdminGroup)) + `)`},
 			},
 			Validations: []admissionv1.Validation{{
@@ -84,6 +85,21 @@ func identities(gate v1alpha1.GateSpec) (users, groups []string) {
 		users, groups = append(users, e.Users...), append(groups, e.Groups...)
 	}
 	return unique(users), unique(groups)
+}
+
+// partsOfFleet is the rest of the expression of whom the gate knows by more than a list.
+func partsOfFleet(gate v1alpha1.GateSpec) string {
+	out := ""
+	for i := range gate.Agents {
+		a := &gate.Agents[i]
+		if a.Preset != v1alpha1.PresetFleet {
+			continue
+		}
+		if parts := agent.PartsOfFleet(a.Users, manifest.FleetCluster(a).Namespace); parts != "" {
+			out += fmt.Sprintf(" || request.userInfo.username.matches(%q)", parts)
+		}
+	}
+	return out
 }
 
 func unique(names []string) []string {

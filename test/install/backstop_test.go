@@ -15,7 +15,10 @@ func TestBackstop(t *testing.T) {
 		"the least": `gate: {mode: Enforce}`,
 		"everything": `
 presets: {argocd: {enabled: true}, fleet: {enabled: true}}
-agents: [{name: ci, preset: Pipeline, users: ["system:serviceaccount:ci:deployer"]}]
+agents:
+- {name: ci, preset: Pipeline, users: ["system:serviceaccount:ci:deployer"]}
+- {name: hub, preset: Fleet, users: ["system:serviceaccount:cattle-fleet-local-system:fleet-agent", "system:serviceaccount:cattle-fleet-system:fleet-controller"]}
+- {name: old, preset: Fleet, users: ["system:serviceaccount:fleet-system:fleet-controller"], fleet: {namespace: clusters, name: c1}}
 gate:
   mode: Warn
   overrides: [{namespaces: [""], mode: Enforce}, {namespaces: [shop], scope: Declared}, {namespaces: ["team-*", shop], mode: Enforce}, {kinds: [Secret], mode: Enforce}, {reasons: [PolicyDenied], mode: Audit}]

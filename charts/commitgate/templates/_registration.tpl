@@ -335,8 +335,18 @@ spec:
 
 {{- define "commitgate.backstop" -}}
 {{- $users := list (include "commitgate.serviceAccount" .) -}}
+{{- $parts := "" -}}
 {{- range $agent := include "commitgate.agents" . | fromYamlArray }}
 {{- $users = concat $users $agent.users }}
+{{- if eq $agent.preset "Fleet" }}
+{{- $controllers := list -}}
+{{- range $user := $agent.users }}
+{{- if regexMatch "^system:serviceaccount:[^:]*:fleet-controller$" $user }}{{ $controllers = append $controllers (index (splitList ":" $user) 2) }}{{ end -}}
+{{- end }}
+{{- if $controllers }}
+{{- $parts = printf " || request.userInfo.username.matches(\"^system:serviceaccount:((%s):(gitjob|helmops)|%s:git-[^:]+|cluster-[^:]+:request-[^:]+)$\")" (join "|" $controllers) (dig "fleet" "namespace" "fleet-local" $agent | default "fleet-local") }}
+{{- end }}
+{{- end }}
 {{- range $user := $agent.users }}
 {{- if and (eq $agent.preset "Flux") (regexMatch "^system:serviceaccount:[^:]*:(kustomize|helm)-controller$" $user) }}
 {{- range list "source-controller" "notification-controller" "image-reflector-controller" "image-automation-controller" "source-watcher" }}
@@ -377,7 +387,7 @@ spec:
   - name: components
     expression: 'request.userInfo.username in {{ include "commitgate.names" (include "commitgate.controllers" . | fromYamlArray) }} || (request.userInfo.username.startsWith("system:node:") && "system:nodes" in request.userInfo.groups)'
   - name: named
-    expression: 'request.userInfo.username in {{ include "commitgate.names" ($users | uniq | sortAlpha) }}'
+    expression: 'request.userInfo.username in {{ include "commitgate.names" ($users | uniq | sortAlpha) }}{{ $parts }}'
   - name: member
     expression: 'request.userInfo.groups.exists(g, g in {{ include "commitgate.names" (append ($groups | uniq | sortAlpha) .Values.selfProtection.adminGroup) }})'
   validations:
