@@ -61,7 +61,13 @@ func (j *judgement) fleetParts() *Decision {
 			return d
 		}
 		j.id = identity{agent: a} // whose bundles are asked for
-		if d := j.fleetPart(part); d != nil {
+		d, own := j.fleetPart(part)
+		if d == nil && own && j.scope != v1alpha1.ScopeDeclared { // a Job clones what has just been pushed
+			d = j.ahead(deny(v1alpha1.ReasonNotDeclared, "%s, a part of agent %s, may not %s: no verified commit has a GitRepo that needs it so%s.\nNext: commit it, signed, and let Fleet find it.",
+				j.r.User.Name, a.Name, j.what(), j.heads()))
+			d.Role = RoleController
+		}
+		if d != nil {
 			return d
 		}
 		j.id = identity{}
@@ -69,19 +75,23 @@ func (j *judgement) fleetParts() *Decision {
 	return nil
 }
 
-func (j *judgement) fleetPart(part agent.FleetPart) *Decision {
+// fleetPart looks a request of a part up in the table: own says that it is of a kind which the part writes.
+func (j *judgement) fleetPart(part agent.FleetPart) (d *Decision, own bool) {
 	resource := j.r.resource()
 	if j.r.Resource.Group == "" {
 		resource = "/" + resource
 	}
 	for _, k := range fleetPartsTable() {
-		if slices.Contains(k.parts, part) && strings.Contains(k.ops, string(j.r.Operation[:1])) && matchesResource(k.what, resource) && (k.must == nil || k.must(j)) {
-			d := allow(v1alpha1.ReasonBookkeeping)
+		if !slices.Contains(k.parts, part) || !strings.Contains(k.ops, string(j.r.Operation[:1])) || !matchesResource(k.what, resource) {
+			continue
+		}
+		if own = true; k.must == nil || k.must(j) {
+			d = allow(v1alpha1.ReasonBookkeeping)
 			d.Role, d.Rule = RoleController, "Fleet "+string(part)+" "+k.what
-			return d
+			return d, own
 		}
 	}
-	return nil
+	return nil, own
 }
 
 func (j *judgement) inOwnNamespace() bool {

@@ -44,9 +44,13 @@ func TestThePartsOfFleetMakeWhatAGitRepoNeeds(t *testing.T) {
 	}
 	for what := range made {
 		w.want("its "+what, request(gitjob, nil, text(what)), Allow, v1alpha1.ReasonBookkeeping)
-		w.want("its "+what+" by a Job", request(job, nil, text(what)), Deny, v1alpha1.ReasonNotFromSyncAgent)
-		w.want("the "+what+" of nobody", request(gitjob, nil, text(what, "OWNED", "labels: {a: b}")), Deny, v1alpha1.ReasonNotFromSyncAgent)
-		w.want("the "+what+" of a GitRepo that Git lacks", request(gitjob, nil, text(what, "OWNED", strings.Replace(owned, "name: shop", "name: mine", 1))), Deny, v1alpha1.ReasonNotFromSyncAgent)
+		byJob := v1alpha1.ReasonNotFromSyncAgent
+		if what == "authorities" {
+			byJob = v1alpha1.ReasonNotDeclared // it keeps Secrets, but others
+		}
+		w.want("its "+what+" by a Job", request(job, nil, text(what)), Deny, byJob)
+		w.want("the "+what+" of nobody", request(gitjob, nil, text(what, "OWNED", "labels: {a: b}")), Deny, v1alpha1.ReasonNotDeclared)
+		w.want("the "+what+" of a GitRepo that Git lacks", request(gitjob, nil, text(what, "OWNED", strings.Replace(owned, "name: shop", "name: mine", 1))), Deny, v1alpha1.ReasonNotDeclared)
 	}
 	for attack, change := range map[string][]string{
 		"another account":              {"account", "git-shop", "fleet-default"},
@@ -75,17 +79,20 @@ func TestThePartsOfFleetMakeWhatAGitRepoNeeds(t *testing.T) {
 		"a library in its environment": {"job", "name: COMMIT", "name: LD_PRELOAD"},
 		"a shell for git":              {"job", "name: COMMIT, value: \"1\"", "name: GIT_SSH_COMMAND, value: sh"},
 	} {
-		w.want(attack, request(gitjob, nil, text(change[0], change[1], change[2])), Deny, v1alpha1.ReasonNotFromSyncAgent)
+		w.want(attack, request(gitjob, nil, text(change[0], change[1], change[2])), Deny, v1alpha1.ReasonNotDeclared)
 	}
 	w.want("the end of a Job", request(gitjob, text("job"), nil), Allow, v1alpha1.ReasonBookkeeping)
-	w.want("the end of somebody's Job", request(gitjob, text("job", "OWNED", "labels: {a: b}"), nil), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	w.want("the end of somebody's Job", request(gitjob, text("job", "OWNED", "labels: {a: b}"), nil), Deny, v1alpha1.ReasonNotDeclared)
 	stolen := gitjob
 	stolen.UID = ""
 	w.want("by somebody who impersonates it", request(stolen, nil, text("job")), Deny, v1alpha1.ReasonNotFromSyncAgent)
 
 	bundle := `{apiVersion: fleet.cattle.io/v1alpha1, kind: Bundle, metadata: {name: shop-apps, namespace: fleet-local, labels: {fleet.cattle.io/repo-name: shop}}}`
 	w.want("a bundle by the Job", request(job, nil, object(t, bundle)), Allow, v1alpha1.ReasonBookkeeping)
-	w.want("a bundle that the GitRepo does not make", request(job, nil, object(t, strings.Replace(bundle, "name: shop-apps", "name: mine", 1))), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	if d := w.decide(request(job, nil, object(t, strings.Replace(bundle, "name: shop-apps", "name: shop-new", 1)))); !d.Ahead {
+		t.Error("nobody looks whether the Job is ahead of the mirror")
+	}
+	w.want("a bundle that the GitRepo does not make", request(job, nil, object(t, strings.Replace(bundle, "name: shop-apps", "name: mine", 1))), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("its values by the Job", request(job, nil, object(t, `{apiVersion: v1, kind: Secret, type: fleet.cattle.io/bundle-values/v1alpha1, metadata: {name: shop-apps, namespace: fleet-local}}`)), Allow, v1alpha1.ReasonBookkeeping)
 
 	report := func(who User, namespace, subresource string) *Request {
@@ -95,7 +102,7 @@ func TestThePartsOfFleetMakeWhatAGitRepoNeeds(t *testing.T) {
 		return r
 	}
 	w.want("the agent's report", report(reporter, "cluster-fleet-local-local-1a3d67d0a899", "status"), Allow, v1alpha1.ReasonBookkeeping)
-	w.want("its report on another cluster", report(reporter, "cluster-fleet-local-other-1", "status"), Deny, v1alpha1.ReasonNotFromSyncAgent)
+	w.want("its report on another cluster", report(reporter, "cluster-fleet-local-other-1", "status"), Deny, v1alpha1.ReasonNotDeclared)
 	w.want("more than a report", report(reporter, "cluster-fleet-local-local-1a3d67d0a899", ""), Deny, v1alpha1.ReasonNotFromSyncAgent)
 	w.want("a report by a person", report(carol, "cluster-fleet-local-local-1a3d67d0a899", "status"), Deny, v1alpha1.ReasonNotFromSyncAgent)
 }

@@ -67,7 +67,7 @@ package [github.com/commitgate/commitgate/status] is what a gate says of itself,
 
 This package wires: each command is one file, and main.go holds what they share. Under test stand the programs that play the rest of the
 world: test/cluster starts a real control plane, test/forge is a real Git host with people who sign, test/demo plays the story of the README.
-test/syncagent plays the sync agents, made small; test/agents runs Flux (source-, kustomize- and helm-controller) and Argo CD themselves.
+test/syncagent plays the sync agents, made small; test/agents runs Flux (source-, kustomize- and helm-controller), Argo CD and Fleet themselves.
 test/recorder writes down what they ask an API server, and has it judged.
 */
 package main

@@ -7,13 +7,13 @@ mkdir -p ../../bin
 bin=$(cd ../../bin && pwd)
 
 stamp=$bin/.agents
-key=$(cat build.sh ./*/go.mod ./*/go.sum ./argocd/*/main.go | sha256sum | cut -d' ' -f1)
+key=$(cat build.sh ./*/go.mod ./*/go.sum ./*/*/main.go | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
 
-echo "sync agents: Flux and Argo CD, into bin/ (many minutes the first time)" >&2
+echo "sync agents: Flux, Argo CD and Fleet, into bin/ (many minutes the first time)" >&2
 new=$(mktemp -d "$bin/.agents.XXXXXX")
 trap 'rm -rf "$new"' EXIT
-mkdir "$new/flux" "$new/argocd"
+mkdir "$new/flux" "$new/argocd" "$new/fleet"
 cd flux
 for controller in helm-controller kustomize-controller source-controller; do
 	module=github.com/fluxcd/$controller
@@ -23,6 +23,10 @@ done
 cd ../argocd
 go build -ldflags '-s -w' -o "$bin/" ./...
 install -m 644 "$(go list -m -f '{{.Dir}}' github.com/argoproj/argo-cd/v3)"/manifests/crds/*-crd.yaml "$new/argocd/"
-rm -rf "$bin/flux" "$bin/argocd" # only now: tests may be running with them
-mv "$new/flux" "$new/argocd" "$bin/"
+cd ../fleet
+module=github.com/rancher/fleet
+go build -ldflags '-s -w' -o "$bin/" $module/cmd/fleetcontroller $module/cmd/fleetagent $module/cmd/fleetcli
+go run ./fleet-charts "$(go list -m -f '{{.Dir}}' $module)/charts" "$new/fleet"
+rm -rf "$bin/flux" "$bin/argocd" "$bin/fleet" # only now: tests may be running with them
+mv "$new/flux" "$new/argocd" "$new/fleet" "$bin/"
 echo "$key" >"$stamp"

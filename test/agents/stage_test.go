@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,20 +89,22 @@ func (s *stage) bootstrap(manager string, paths ...string) {
 	}
 }
 
-// run runs a program, with the account of this name if there is one.
+// run runs a program, or a command of it, with the account of this name if there is one.
 func (s *stage) run(program, namespace, account string, environment, args []string) {
 	s.t.Helper()
+	words := strings.Fields(program)
 	environment = append(environment, "HOME="+s.t.TempDir(), "PATH="+os.Getenv("PATH"))
 	if account != "" {
 		if s.kubeconfigs[program] == "" { // the gate lets nobody make a second token for the agent
 			token, err := s.Cluster.ServiceAccount(s.t.Context(), namespace, account, "")
 			check(s.t, err)
-			s.kubeconfigs[program], err = s.Cluster.Kubeconfig(program, token)
+			s.kubeconfigs[program], err = s.Cluster.Kubeconfig(strings.Join(words, "-"), token)
 			check(s.t, err)
 		}
 		environment = append(environment, "KUBECONFIG="+s.kubeconfigs[program])
 	}
-	p, err := cluster.Run(filepath.Join(s.Dir, program+".log"), "/usr/bin/env", append(append(environment, bin(s.t, program)), args...)...)
+	words[0] = bin(s.t, words[0])
+	p, err := cluster.Run(filepath.Join(s.Dir, program+".log"), "/usr/bin/env", slices.Concat(environment, words, args)...)
 	check(s.t, err)
 	s.processes[program] = p
 }

@@ -344,7 +344,7 @@ spec:
 {{- if regexMatch "^system:serviceaccount:[^:]*:fleet-controller$" $user }}{{ $controllers = append $controllers (index (splitList ":" $user) 2) }}{{ end -}}
 {{- end }}
 {{- if $controllers }}
-{{- $parts = printf " || request.userInfo.username.matches(\"^system:serviceaccount:((%s):(gitjob|helmops)|%s:git-[^:]+|cluster-[^:]+:request-[^:]+)$\")" (join "|" $controllers) (dig "fleet" "namespace" "fleet-local" $agent | default "fleet-local") }}
+{{- $parts = printf "%s || request.userInfo.username.matches(\"^system:serviceaccount:((%s):(gitjob|helmops)|%s:git-[^:]+|cluster-[^:]+:request-[^:]+)$\")" $parts (join "|" $controllers) (dig "fleet" "namespace" "fleet-local" $agent | default "fleet-local") }}
 {{- end }}
 {{- end }}
 {{- range $user := $agent.users }}
