@@ -163,7 +163,8 @@ func jobBinding(j *judgement, repo string) bool {
 // jobTargets holds for the ConfigMap that tells a Job for which clusters its bundles are. What is for this one is judged when it is applied.
 func jobTargets(j *judgement, repo string) bool {
 	data, _ := j.r.Object["binaryData"].(map[string]any)
-	return strings.HasPrefix(j.key.Name, repo+"-config-") && onlyFields(j.r.Object, "binaryData") && len(data) == 1 && data["targets.yaml"] != nil
+	prefix := repo + "-config-" // and a digest; a long name is cut, with another digest
+	return strings.HasPrefix(j.key.Name, prefix[:min(len(prefix), 56)]) && onlyFields(j.r.Object, "binaryData") && len(data) == 1 && data["targets.yaml"] != nil
 }
 
 // jobAuthorities holds for the Secret with the authorities that a Job trusts: what it clones from whom is judged by its commits.
