@@ -208,30 +208,57 @@ func gitJob(j *judgement, repo string) bool {
 	return serviceAccountOf(pod) == agent.FleetJobAccount(repo) && j.runsFleet(pod["initContainers"], "gitcloner", url) && j.runsFleet(pod["containers"], "apply", "")
 }
 
-// runsFleet tells whether the only container runs a command of Fleet's, with this first argument if there is one.
+// runsFleet tells whether the only container runs a command of Fleet's, with this first argument if there is one, and whether nothing that it is given
+// stands where a program looks for more programs.
 func (j *judgement) runsFleet(containers any, command, argument string) bool {
 	list := asList(containers)
 	if len(list) != 1 {
 		return false
 	}
 	c, _ := list[0].(map[string]any)
-	security, _ := c["securityContext"].(map[string]any)
-	args := asList(c["args"])
-	if len(args) < 3 || args[0] != "fleet" || args[1] != command || argument != "" && args[2] != argument || security["privileged"] == true || c["lifecycle"] != nil ||
-		len(asList(c["command"])) != 1 || asList(c["command"])[0] != "log.sh" {
-		return false
-	}
-	for _, e := range asList(c["env"]) {
-		variable, _ := e.(map[string]any)
-		name, _ := variable["name"].(string)
-		if name == "GIT_SSH_COMMAND" && variable["value"] != "ssh -o stricthostkeychecking=accept-new" || !slices.Contains([]string{
-			"HOME", "COMMIT", "FLEET_APPLY_CONFLICT_RETRIES", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "GIT_SSH_COMMAND", "HELM_USERNAME", "OCI_USERNAME",
-		}, name) {
+	for k := range c {
+		if !slices.Contains([]string{"name", "image", "imagePullPolicy", "command", "args", "workingDir", "env", "volumeMounts", "resources", "securityContext",
+			"terminationMessagePath", "terminationMessagePolicy"}, k) {
 			return false
 		}
 	}
+	security, _ := c["securityContext"].(map[string]any)
+	args := asList(c["args"])
+	if len(args) < 3 || args[0] != "fleet" || args[1] != command || argument != "" && args[2] != argument || security["privileged"] == true ||
+		len(asList(c["command"])) != 1 || asList(c["command"])[0] != "log.sh" {
+		return false
+	}
 	image, _ := c["image"].(string)
-	return image != "" && j.imageOfCaller(image)
+	return !slices.ContainsFunc(asList(c["env"]), strangeToFleet) && !slices.ContainsFunc(asList(c["volumeMounts"]), mountedElsewhere) && image != "" && j.imageOfCaller(image)
+}
+
+const fleetHome = "/fleet-home"
+
+// strangeToFleet tells whether Fleet sets no such environment variable for its Jobs.
+func strangeToFleet(env any) bool {
+	variable, _ := env.(map[string]any)
+	switch name, _ := variable["name"].(string); name {
+	case "HOME":
+		return variable["value"] != fleetHome
+	case "GIT_SSH_COMMAND":
+		return variable["value"] != "ssh -o stricthostkeychecking=accept-new"
+	case "COMMIT", "FLEET_APPLY_CONFLICT_RETRIES", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "HELM_USERNAME", "OCI_USERNAME":
+		return false
+	}
+	return true
+}
+
+// mountedElsewhere tells whether Fleet mounts nothing there: a file in place of one of the image's would run instead of it.
+func mountedElsewhere(mount any) bool {
+	m, _ := mount.(map[string]any)
+	for k := range m {
+		if k != "name" && k != "mountPath" && k != "readOnly" {
+			return true
+		}
+	}
+	path, _ := m["mountPath"].(string)
+	return !slices.Contains([]string{"/workspace", "/workspace/source", "/tmp", fleetHome, "/run/config", "/etc/fleet/helm", "/etc/fleet/oci", "/etc/rancher/certs", "/etc/ssl/certs",
+		"/gitjob/credentials", "/gitjob/ssh", "/gitjob/cabundle"}, path)
 }
 
 // imageOfCaller tells whether the Deployment of the service account that asks runs an image, as it is live: nobody changes that without Git.

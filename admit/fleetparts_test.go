@@ -37,7 +37,8 @@ func TestThePartsOfFleetMakeWhatAGitRepoNeeds(t *testing.T) {
 		"authorities": `{apiVersion: v1, kind: Secret, type: Opaque, metadata: {name: shop-cabundle, namespace: fleet-local, OWNED}, data: {additional-ca.crt: YQ==}}`,
 		"job": `{apiVersion: batch/v1, kind: Job, metadata: {name: shop-1, namespace: fleet-local, OWNED}, spec: {template: {spec: {serviceAccountName: git-shop, restartPolicy: Never,
 			volumes: [{name: a, emptyDir: {}}], initContainers: [{name: a, image: "rancher/fleet:v0.12.0", command: [log.sh], args: [fleet, gitcloner, "https://git.example.org/shop.git", /workspace]}],
-			containers: [{name: b, image: "rancher/fleet:v0.12.0", command: [log.sh], args: [fleet, apply, shop, apps], env: [{name: COMMIT, value: "1"}]}]}}}}`,
+			containers: [{name: b, image: "rancher/fleet:v0.12.0", command: [log.sh], args: [fleet, apply, shop, apps], env: [{name: COMMIT, value: "1"}, {name: HOME, value: /fleet-home}],
+				volumeMounts: [{name: a, mountPath: /workspace/source}, {name: a, mountPath: /run/config}]}]}}}}`,
 	}
 	text := func(what string, changes ...string) map[string]any {
 		return object(t, strings.NewReplacer(append(changes, "OWNED", owned)...).Replace(made[what]))
@@ -77,6 +78,10 @@ func TestThePartsOfFleetMakeWhatAGitRepoNeeds(t *testing.T) {
 		"what runs at its end":         {"job", "name: b,", "name: b, lifecycle: {preStop: {}},"},
 		"another container":            {"job", "containers: [{name: b,", "containers: [{name: c}, {name: b,"},
 		"a library in its environment": {"job", "name: COMMIT", "name: LD_PRELOAD"},
+		"a home with more in it":       {"job", "name: COMMIT, value: \"1\"", "name: HOME, value: /run/config"},
+		"an environment from a Secret": {"job", "name: b,", "name: b, envFrom: [{secretRef: {name: mine}}],"},
+		"a program over the image's":   {"job", "mountPath: /run/config", "mountPath: /usr/bin"},
+		"a file over the image's":      {"job", "mountPath: /run/config", "mountPath: /tmp, subPath: log.sh"},
 		"a shell for git":              {"job", "name: COMMIT, value: \"1\"", "name: GIT_SSH_COMMAND, value: sh"},
 	} {
 		w.want(attack, request(gitjob, nil, text(change[0], change[1], change[2])), Deny, v1alpha1.ReasonNotDeclared)

@@ -350,8 +350,8 @@ type Agent struct {
 	Name string `json:"name"`
 	// Preset is whose ways it has: Flux, ArgoCD, Fleet, ConfigSync or Pipeline.
 	Preset Preset `json:"preset"`
-	// Users are the exact user names of the agent: system:serviceaccount:flux-system:kustomize-controller. The other programs of a Flux or Argo CD are found
-	// beside them by their names: they keep status and notes, and apply nothing.
+	// Users are the exact user names of the agent: system:serviceaccount:flux-system:kustomize-controller. The other programs of a Flux, an
+	// Argo CD or a Fleet (whose fleet-controller is listed) are found beside them by their names: they keep status and notes, and apply nothing.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:items:Pattern=`^[^*]+$`
 	Users []string `json:"users"`
