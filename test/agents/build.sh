@@ -8,7 +8,12 @@ bin=$(cd ../../bin && pwd)
 
 stamp=$bin/.agents
 key=$(cat build.sh ./*/go.mod ./*/go.sum ./*/*/main.go | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then exit 0; fi
+programs=(helm-controller kustomize-controller source-controller argocd-application-controller argocd-repo-server argocd-redis fleetcontroller fleetagent fleetcli flux argocd fleet)
+built() {
+	[ "$(cat "$stamp" 2>/dev/null)" = "$key" ] || return 1
+	for program in "${programs[@]}"; do [ -x "$bin/$program" ] || return 1; done
+}
+if built; then exit 0; fi
 
 echo "sync agents: Flux, Argo CD and Fleet, into bin/ (many minutes the first time)" >&2
 new=$(mktemp -d "$bin/.agents.XXXXXX")
