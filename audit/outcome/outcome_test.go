@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -425,13 +426,16 @@ func TestJoinLivesWithClocksThatStep(t *testing.T) {
 	}
 }
 
-// appender keeps records, or fails.
+// appender keeps records, or fails. As with the log, several may be appended at once.
 type appender struct {
+	mu      sync.Mutex
 	records []audit.Record
 	err     error
 }
 
 func (a *appender) Append(_ context.Context, r audit.Record) (audit.Record, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if a.err == nil {
 		a.records = append(a.records, r)
 	}
