@@ -304,37 +304,8 @@ func (l *Lab) ReplaceIn(path, before, after string) error {
 // bootstrap makes what a cluster has before it has a gate, and the identities of everybody who will ask for something.
 func (l *Lab) bootstrap(ctx context.Context) error {
 	began := time.Now()
-	manifests, err := seed.ReadFile("seed/bootstrap.yaml")
-	if err != nil {
+	if err := l.applySeed(ctx); err != nil {
 		return err
-	}
-	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
-		return err
-	}
-	for _, file := range l.agentFiles() {
-		more, err := seed.ReadFile(file)
-		if err != nil {
-			return err
-		}
-		if err := l.applyBootstrap(ctx, string(more)); err != nil {
-			return err
-		}
-	}
-	if err := l.install(ctx, "crd"); err != nil {
-		return err
-	}
-	if err := l.install(ctx, "rbac"); err != nil {
-		return err
-	}
-	if l.registration != "" {
-		if err := l.apply(ctx, "repair", "rbac.yaml"); err != nil {
-			return err
-		}
-	}
-	if l.scans {
-		if err := l.apply(ctx, "scan", "rbac.yaml"); err != nil {
-			return err
-		}
 	}
 	carol, err := l.Cluster.User(Carol)
 	if err != nil {
@@ -387,6 +358,43 @@ func (l *Lab) bootstrap(ctx context.Context) error {
 		}
 	}
 	l.progress("agents", "Flux for apps/shop, Argo CD for apps/payments", time.Since(began))
+	return nil
+}
+
+// applySeed applies what stands in the cluster before there is a gate: what the agents need, the gate's kinds, and the rights of both.
+func (l *Lab) applySeed(ctx context.Context) error {
+	manifests, err := seed.ReadFile("seed/bootstrap.yaml")
+	if err != nil {
+		return err
+	}
+	if err := l.applyBootstrap(ctx, string(manifests)); err != nil {
+		return err
+	}
+	for _, file := range l.agentFiles() {
+		more, err := seed.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if err := l.applyBootstrap(ctx, string(more)); err != nil {
+			return err
+		}
+	}
+	if err := l.install(ctx, "crd"); err != nil {
+		return err
+	}
+	if err := l.install(ctx, "rbac"); err != nil {
+		return err
+	}
+	if l.registration != "" {
+		if err := l.apply(ctx, "repair", "rbac.yaml"); err != nil {
+			return err
+		}
+	}
+	if l.scans {
+		if err := l.apply(ctx, "scan", "rbac.yaml"); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
