@@ -27,6 +27,7 @@ type recording struct {
 func record(s *stage, r *recorder.Recorder) *recording {
 	s.t.Helper()
 	rec := &recording{stage: s, Recorder: r, committer: forge.WithoutKey("Dana Doe", "dana@shop.example")}
+	s.t.Cleanup(r.Close)
 	check(s.t, r.Start(s.t.Context(), s.Cluster.Admin()))
 	node, err := s.Cluster.StartNode(s.t.Context(), s.t.Logf)
 	check(s.t, err)
